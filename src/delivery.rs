@@ -1,0 +1,72 @@
+//! Bringing a code to a person.
+//!
+//! Guarantees: one [`OutgoingCode`] is offered to the providers of its route in their order, until one may have
+//! accepted it. Nothing is sent a second time after an uncertain answer, and nothing waits past the deadline.
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::address::Address;
+use crate::domain::channel::Channel;
+use crate::domain::code::Code;
+use crate::domain::ids::MessageId;
+
+/// A code on its way out. No `Debug`.
+pub struct OutgoingCode {
+    /// Ours; the same on every try.
+    pub id: MessageId,
+    /// To whom.
+    pub to: Address,
+    /// The code.
+    pub code: Code,
+    /// What the app calls itself.
+    pub app_name: String,
+}
+
+/// A provider took the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The provider's own id for it, where it gives one.
+    pub provider_id: Option<String>,
+}
+
+/// Why a provider did not take a message, sorted by what the caller should do next. Texts are for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Tell the user: nobody can reach this address.
+    #[error("bad number: {0}")]
+    BadNumber(String),
+    /// Offer another channel: the person opted out, or the carrier blocks us.
+    #[error("blocked: {0}")]
+    Blocked(String),
+    /// Next provider: this one does not reach that network.
+    #[error("unroutable: {0}")]
+    Unroutable(String),
+    /// Next provider, and an alarm: sender, template or content is not allowed.
+    #[error("rejected: {0}")]
+    Rejected(String),
+    /// Next provider, and an alarm: our credentials are wrong.
+    #[error("auth: {0}")]
+    Auth(String),
+    /// Next provider, and an alarm: the account is empty.
+    #[error("no funds: {0}")]
+    NoFunds(String),
+    /// Next provider: this one asks us to slow down.
+    #[error("throttled: {0}")]
+    Throttled(String),
+    /// Next provider: certainly not accepted.
+    #[error("temporary: {0}")]
+    Temporary(String),
+    /// Never again for this message: it may have been sent.
+    #[error("unknown: {0}")]
+    Unknown(String),
+}
+
+/// Brings a code to a person: SMS, voice, WhatsApp, Telegram, e-mail.
+pub trait Provider: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+    /// How its messages travel.
+    fn channel(&self) -> Channel;
+    /// Hands the message over. Dropped at the deadline.
+    fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>>;
+}

@@ -1,0 +1,18 @@
+//! The rules of logging in, with no I/O at all.
+//!
+//! Guarantees: everything here is a value or a pure function of its arguments. What is constructed is valid, what
+//! is secret has no `Debug`, and each decision (is this code right? may this address guess, or be sent to?) is made
+//! in exactly one function.
+
+pub mod address;
+pub mod challenge;
+pub mod channel;
+pub mod code;
+pub mod email;
+pub mod guard;
+pub mod ids;
+pub mod limits;
+pub mod network;
+pub mod pepper;
+pub mod phone;
+pub mod time;

@@ -1,0 +1,343 @@
+//! A challenge: one attempt to prove an address, and the only place where a code is accepted.
+//!
+//! Guarantees: [`Challenge::judge`] alone says whether a code is right; it sees only codes within their own
+//! lifetimes and compares in constant time. Up to three codes of one challenge are valid at once, so that late
+//! messages work, under one count of guesses.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use subtle::Choice;
+
+use super::address::Address;
+use super::code::CodeHash;
+use super::ids::{ChallengeId, SecretHash, UserId};
+use super::network::ClientIp;
+use super::pepper::Salt;
+use super::time::Timestamp;
+
+/// How long a challenge can be resent to and guessed at.
+pub const LIFETIME: Duration = Duration::from_secs(20 * 60);
+
+/// How long a right code may be turned into a token.
+pub const GRANT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// How often a code that was right may be posted again while its grant is open.
+pub const REPEATS: i32 = 5;
+
+/// Codes of one challenge that may be valid at once.
+const SLOTS: usize = 3;
+
+/// Another network cannot push out a code that is younger.
+const EVICTION_AGE: Duration = Duration::from_secs(2 * 60);
+
+/// The wire that a challenge belongs to. The other one never sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// mesibo's private login API, on `/`.
+    Mesibo,
+    /// Our own API.
+    V1,
+}
+
+impl Dialect {
+    /// As written in configuration and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mesibo => "mesibo",
+            Self::V1 => "v1",
+        }
+    }
+
+    /// Reads what [`Dialect::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Mesibo, Self::V1].into_iter().find(|dialect| dialect.as_str() == text)
+    }
+}
+
+/// The network that asked for a code: a digest, so that no address is kept for longer than its limits need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkTag([u8; Self::BYTES]);
+
+impl NetworkTag {
+    /// Its size in the database.
+    pub const BYTES: usize = 8;
+
+    /// From the database.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// For the database.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl From<ClientIp> for NetworkTag {
+    fn from(ip: ClientIp) -> Self {
+        let digest: [u8; 32] = Sha256::digest(ip.key().as_bytes()).into();
+        let mut tag = [0; Self::BYTES];
+        tag.iter_mut().zip(digest).for_each(|(byte, fresh)| *byte = fresh);
+        Self(tag)
+    }
+}
+
+/// A code that was sent.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    /// The code, hashed.
+    pub hash: CodeHash,
+    /// When it left.
+    pub sent_at: Timestamp,
+    /// It is dead from then on.
+    pub expires_at: Timestamp,
+    /// Who asked for it.
+    pub network: NetworkTag,
+}
+
+/// The codes of a challenge, oldest first.
+#[derive(Clone, Default)]
+pub struct Slots(Vec<Slot>);
+
+impl Slots {
+    /// From the database.
+    #[must_use]
+    pub fn new(slots: Vec<Slot>) -> Self {
+        Self(slots)
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// Those that are valid at `now`.
+    pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &Slot> {
+        self.0.iter().filter(move |slot| slot.expires_at > now)
+    }
+
+    /// Puts a new code in, in place of an expired one or the oldest.
+    ///
+    /// # Errors
+    /// With the time from which it would succeed, when it would push out another network's fresh code.
+    pub fn place(&self, slot: Slot, now: Timestamp) -> Result<Self, Timestamp> {
+        let mut slots: Vec<Slot> = self.live(now).copied().collect();
+        if let [oldest, rest @ ..] = slots.as_slice()
+            && slots.len() >= SLOTS
+        {
+            let free_at = oldest.sent_at.plus(EVICTION_AGE);
+            if oldest.network != slot.network && free_at > now {
+                return Err(free_at);
+            }
+            slots = rest.to_vec();
+        }
+        slots.push(slot);
+        Ok(Self(slots))
+    }
+}
+
+/// A challenge as the database holds it.
+pub struct Challenge {
+    /// Its public name.
+    pub id: ChallengeId,
+    /// The wire it belongs to.
+    pub dialect: Dialect,
+    /// The app it was started by.
+    pub app_id: String,
+    /// The set of apps that share an upstream.
+    pub realm: String,
+    /// Whom it is about.
+    pub address: Address,
+    /// What the starter holds, in `/v1`.
+    pub secret_hash: Option<SecretHash>,
+    /// The pepper that its codes are hashed under.
+    pub key_id: String,
+    /// Its salt.
+    pub salt: Salt,
+    /// Counts changes of its codes: a write that saw another version does nothing.
+    pub version: i32,
+    /// Guesses that were charged.
+    pub guesses: i32,
+    /// It can be neither resent to nor guessed at from then on.
+    pub expires_at: Timestamp,
+    /// How far it came.
+    pub state: State,
+}
+
+/// How far a challenge came.
+pub enum State {
+    /// It waits for a code.
+    Waiting(Slots),
+    /// A right code came in.
+    Proved(Proof),
+}
+
+/// A right code, and the grant that it turned into.
+pub struct Proof {
+    /// The code, until a token is minted.
+    pub code: Option<CodeHash>,
+    /// The grant.
+    pub grant: Grant,
+}
+
+/// The right to mint one token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// For whom.
+    pub user: UserId,
+    /// Whether this login made the user.
+    pub is_new_user: bool,
+    /// It is void from then on.
+    pub expires_at: Timestamp,
+    /// Somebody mints with it until then.
+    pub lease_until: Timestamp,
+    /// Whether it was spent.
+    pub minted: bool,
+}
+
+/// What a guess is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// A live code of a waiting challenge.
+    Right,
+    /// The code that already proved the address; its grant is open.
+    RightAgain,
+    /// Another.
+    Wrong,
+}
+
+impl Challenge {
+    /// How many codes a guess would be compared with at `now`. None: there is nothing to guess.
+    #[must_use]
+    pub fn comparisons(&self, now: Timestamp) -> i32 {
+        let count = match &self.state {
+            State::Waiting(slots) => slots.live(now).count(),
+            State::Proved(proof) => usize::from(proof.open_code(now).is_some()),
+        };
+        i32::try_from(count).unwrap_or(i32::MAX)
+    }
+
+    /// Judges a guess, hashed in this challenge's place. Every live code is compared, in constant time.
+    pub fn judge(&self, guess: &CodeHash, now: Timestamp) -> Verdict {
+        let (right, verdict) = match &self.state {
+            State::Waiting(slots) => {
+                let any = slots.live(now).fold(Choice::from(0), |any, slot| any | slot.hash.matches(guess));
+                (any, Verdict::Right)
+            }
+            State::Proved(proof) => {
+                let same = proof.open_code(now).map_or(Choice::from(0), |code| code.matches(guess));
+                (same, Verdict::RightAgain)
+            }
+        };
+        if right.into() { verdict } else { Verdict::Wrong }
+    }
+}
+
+impl Proof {
+    fn open_code(&self, now: Timestamp) -> Option<&CodeHash> {
+        self.code.as_ref().filter(|_| !self.grant.minted && self.grant.expires_at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn hash(tag: u8) -> CodeHash {
+        CodeHash::from_bytes(&[tag; 32]).expect("32 bytes")
+    }
+
+    fn slot(tag: u8, sent: i64, network: u8) -> Slot {
+        Slot {
+            hash: hash(tag),
+            sent_at: at(sent),
+            expires_at: at(sent + 300),
+            network: NetworkTag([network; 8]),
+        }
+    }
+
+    fn challenge(state: State) -> Challenge {
+        Challenge {
+            id: ChallengeId::generate(&SeededEntropy::new(1)),
+            dialect: Dialect::Mesibo,
+            app_id: "app".to_owned(),
+            realm: "chat".to_owned(),
+            address: Address::parse("+18005551234").expect("a number"),
+            secret_hash: None,
+            key_id: "k1".to_owned(),
+            salt: [0; 16],
+            version: 1,
+            guesses: 0,
+            expires_at: at(1200),
+            state,
+        }
+    }
+
+    fn proof(code: Option<CodeHash>, minted: bool) -> Proof {
+        let user = UserId::from_stored("usr_1".to_owned());
+        let grant = Grant { user, is_new_user: true, expires_at: at(600), lease_until: at(0), minted };
+        Proof { code, grant }
+    }
+
+    #[test]
+    fn each_code_is_right_within_its_own_lifetime_a2() {
+        let waiting = challenge(State::Waiting(Slots::new(vec![slot(1, 0, 0), slot(2, 60, 0)])));
+        assert_eq!(waiting.comparisons(at(299)), 2);
+        assert_eq!(waiting.judge(&hash(1), at(299)), Verdict::Right);
+        assert_eq!(waiting.judge(&hash(1), at(300)), Verdict::Wrong);
+        assert_eq!(waiting.judge(&hash(2), at(300)), Verdict::Right);
+        assert_eq!(waiting.judge(&hash(3), at(0)), Verdict::Wrong);
+        assert_eq!(waiting.comparisons(at(360)), 0);
+    }
+
+    #[test]
+    fn a_code_that_was_right_is_right_again_only_while_its_grant_is_open_a9() {
+        let open = challenge(State::Proved(proof(Some(hash(1)), false)));
+        assert_eq!(open.judge(&hash(1), at(599)), Verdict::RightAgain);
+        assert_eq!(open.judge(&hash(2), at(599)), Verdict::Wrong);
+        assert_eq!(open.judge(&hash(1), at(600)), Verdict::Wrong);
+        let minted = challenge(State::Proved(proof(Some(hash(1)), true)));
+        assert_eq!((minted.comparisons(at(1)), minted.judge(&hash(1), at(1))), (0, Verdict::Wrong));
+        let erased = challenge(State::Proved(proof(None, false)));
+        assert_eq!(erased.judge(&hash(1), at(1)), Verdict::Wrong);
+    }
+
+    #[test]
+    fn the_last_three_codes_stay_and_a_fourth_pushes_out_the_oldest() {
+        let mut slots = Slots::default();
+        for (tag, sent) in [(1, 0), (2, 60), (3, 180), (4, 240)] {
+            slots = slots.place(slot(tag, sent, 0), at(sent)).expect("its own network");
+        }
+        let waiting = challenge(State::Waiting(slots));
+        assert_eq!(waiting.judge(&hash(1), at(240)), Verdict::Wrong);
+        for tag in [2, 3, 4] {
+            assert_eq!(waiting.judge(&hash(tag), at(240)), Verdict::Right);
+        }
+    }
+
+    #[test]
+    fn another_network_cannot_push_out_a_code_younger_than_two_minutes() {
+        let slots = Slots::new(vec![slot(1, 100, 7), slot(2, 101, 7), slot(3, 102, 7)]);
+        assert_eq!(slots.place(slot(4, 150, 8), at(150)).err(), Some(at(220)));
+        assert!(slots.place(slot(4, 150, 7), at(150)).is_ok());
+        assert!(slots.place(slot(4, 220, 8), at(220)).is_ok());
+    }
+
+    #[test]
+    fn an_expired_code_makes_room_first() {
+        let slots = Slots::new(vec![slot(1, 0, 7), slot(2, 250, 7), slot(3, 260, 7)]);
+        let placed = slots.place(slot(4, 301, 8), at(301)).expect("the first has expired");
+        assert_eq!(placed.iter().count(), 3);
+    }
+}

@@ -1,0 +1,230 @@
+//! Telephone numbers.
+//!
+//! Guarantees: a [`Phone`] is E.164 (`+`, country calling code, up to 15 digits in all, ASCII), of a length that
+//! its country uses, and the same person's number in any spelling is the same `Phone`. Only ASCII digits and
+//! ` +-().` ever reach the parser, so full-width digits, vanity letters and `;ext=` cannot.
+
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat};
+
+/// Longer than any spelling of 15 digits that a person would type.
+const MAX_INPUT_BYTES: usize = 40;
+
+/// A number in E.164. Its `Debug` is masked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Phone {
+    e164: String,
+    country: Country,
+}
+
+/// ISO 3166-1 alpha-2 of the region that a number belongs to; `ZZ` where the numbering plan does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Country([u8; 2]);
+
+/// Why a text is not taken as a number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PhoneError {
+    /// It has characters that no number has, or is far too long.
+    #[error("a phone number is `+`, the country code and the number, in ASCII digits")]
+    Characters,
+    /// It starts with no country calling code, or has too few or too many digits for its country.
+    #[error("this is not a number of any country: it is too short, too long, or lacks the country code")]
+    Impossible,
+    /// It is a number in another spelling.
+    #[error("the number must be written in E.164, as {suggestion}")]
+    NotCanonical {
+        /// The spelling that is accepted.
+        suggestion: String,
+    },
+}
+
+impl Phone {
+    /// Takes E.164 and nothing else, for our own API.
+    ///
+    /// # Errors
+    /// [`PhoneError::NotCanonical`] with the accepted spelling where there is one.
+    pub fn parse(text: &str) -> Result<Self, PhoneError> {
+        let phone = Self::parse_lenient(text)?;
+        if phone.e164 == text { Ok(phone) } else { Err(PhoneError::NotCanonical { suggestion: phone.e164 }) }
+    }
+
+    /// Takes what published clients send: with or without `+` or `00`, with spaces and punctuation, with the
+    /// national trunk `0` after the country code. The leading characters that mesibo's PHP strips go first.
+    ///
+    /// # Errors
+    /// [`PhoneError::Characters`] or [`PhoneError::Impossible`].
+    pub fn parse_lenient(text: &str) -> Result<Self, PhoneError> {
+        if text.len() > MAX_INPUT_BYTES {
+            return Err(PhoneError::Characters);
+        }
+        let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\0']);
+        let text = text.trim_start_matches(['+', '0', '±', ' ']);
+        let mut international = String::with_capacity(text.len() + 1);
+        international.push('+');
+        for c in text.chars() {
+            match c {
+                '0'..='9' => international.push(c),
+                ' ' | '+' | '-' | '(' | ')' | '.' => {}
+                _ => return Err(PhoneError::Characters),
+            }
+        }
+        let number: PhoneNumber =
+            PHONE_NUMBER_UTIL.parse(&international, None).or(Err(PhoneError::Impossible))?;
+        match number.is_possible_with_reason() {
+            Ok(NumberLengthType::IsPossible) => {}
+            Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
+        }
+        let e164 = number.format_as(PhoneNumberFormat::E164).into_owned();
+        let country =
+            number.get_region_code().map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()));
+        Ok(Self { e164, country })
+    }
+
+    /// `+` and digits.
+    #[must_use]
+    pub fn e164(&self) -> &str {
+        &self.e164
+    }
+
+    /// The digits without `+`, as mesibo addresses its users.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        self.e164.trim_start_matches('+')
+    }
+
+    /// Where the number belongs.
+    #[must_use]
+    pub fn country(&self) -> Country {
+        self.country
+    }
+
+    /// `+1•••1234`: the first digit and the last four, for logs and answers.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        mask(&self.e164)
+    }
+}
+
+fn mask(e164: &str) -> String {
+    let head: String = e164.chars().take(2).collect();
+    let tail: String = e164.chars().skip(e164.len().saturating_sub(4).max(2)).collect();
+    format!("{head}•••{tail}")
+}
+
+impl std::fmt::Debug for Phone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+impl Country {
+    /// The numbering plan does not tell.
+    pub const UNKNOWN: Self = Self(*b"ZZ");
+
+    /// Reads two capital letters; anything else is [`Country::UNKNOWN`].
+    #[must_use]
+    pub fn of(code: &str) -> Self {
+        match code.as_bytes() {
+            &[a, b] if a.is_ascii_uppercase() && b.is_ascii_uppercase() => Self([a, b]),
+            _ => Self::UNKNOWN,
+        }
+    }
+}
+
+impl std::fmt::Display for Country {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|letter| std::fmt::Write::write_char(f, char::from(*letter)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_one_number_is_one_person() {
+        let spellings = [
+            "+18005551234",
+            "18005551234",
+            "0018005551234",
+            "±18005551234",
+            "+1 800 555 1234",
+            " +1 (800) 555-1234\n",
+            "+1.800.555.1234",
+            "+1-800-555-1234",
+        ];
+        for spelling in spellings {
+            let phone = Phone::parse_lenient(spelling).expect(spelling);
+            assert_eq!(phone.e164(), "+18005551234", "{spelling:?}");
+            assert_eq!(phone.digits(), "18005551234");
+            assert_eq!(phone.country(), Country::of("US"));
+        }
+    }
+
+    #[test]
+    fn trunk_zeros_and_italian_zeros_are_told_apart_e3() {
+        for (given, canonical) in [
+            ("4407911123456", "+447911123456"),
+            ("+44 (0) 7911 123456", "+447911123456"),
+            ("+39 06 1234 5678", "+390612345678"),
+            ("4915112345678", "+4915112345678"),
+            ("49 0151 12345678", "+4915112345678"),
+        ] {
+            assert_eq!(Phone::parse_lenient(given).expect(given).e164(), canonical);
+        }
+    }
+
+    #[test]
+    fn anything_but_ascii_digits_and_punctuation_is_refused_e2() {
+        for bad in [
+            "＋18005551234",
+            "１８００５５５１２３４",
+            "+1800FLOWERS",
+            "+18005551234;ext=5",
+            "+18005551234x5",
+            "18005551234\u{202e}",
+            "tel:+18005551234",
+            "a@example.com",
+            "+1800555\n1234",
+            "+1800555\u{0}1234",
+            "٠١٢٣٤٥٦٧٨٩",
+            "+180055512341800555123418005551234180055512",
+        ] {
+            assert_eq!(Phone::parse_lenient(bad), Err(PhoneError::Characters), "{bad:?}");
+        }
+        for bad in ["", "+", "000", "12345678", "+1234567890123456", "999999999999", "+", "1800555123"] {
+            assert_eq!(Phone::parse_lenient(bad), Err(PhoneError::Impossible), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_api_takes_e164_alone_and_suggests_it_e3() {
+        assert!(Phone::parse("+18005551234").is_ok());
+        for fixable in ["18005551234", "+1 800 555 1234", "0018005551234", " +18005551234"] {
+            let suggestion = "+18005551234".to_owned();
+            assert_eq!(Phone::parse(fixable), Err(PhoneError::NotCanonical { suggestion }), "{fixable:?}");
+        }
+    }
+
+    #[test]
+    fn debug_never_shows_a_whole_number_k4() {
+        let phone = Phone::parse("+18005551234").expect("a number");
+        assert_eq!(format!("{phone:?}"), "+1•••1234");
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_form_is_a_fixed_point_e1(text in "[+0-9 ().-]{0,24}") {
+            if let Ok(phone) = Phone::parse_lenient(&text) {
+                prop_assert_eq!(&Phone::parse(phone.e164()).expect("its own form"), &phone);
+                prop_assert!(phone.e164().len() <= 16);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic_e2(text in "\\PC{0,60}") {
+            let _ = Phone::parse_lenient(&text).map(|phone| phone.masked());
+        }
+    }
+}

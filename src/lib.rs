@@ -1,0 +1,6 @@
+//! Latchkey: the login server in front of a chat backend.
+
+pub mod ambient;
+pub mod delivery;
+pub mod domain;
+pub mod upstream;

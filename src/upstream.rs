@@ -1,0 +1,63 @@
+//! The chat backends: what mints a token for a user who has proved an address.
+//!
+//! Guarantees: an [`Upstream`] call has a deadline, follows no redirect, reads at most 64 KiB, and relays nothing of
+//! the backend's own words to a client. An operator's fault is logged once, with the fix.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::domain::address::Address;
+use crate::domain::ids::UserId;
+
+/// Whom a token is for.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Our own user.
+    pub user: UserId,
+    /// The id that the backend already knows, where the user was imported.
+    pub upstream_id: Option<String>,
+    /// What the user has proved to hold.
+    pub address: Address,
+    /// The app as its client named it: mesibo binds a token to it.
+    pub app_id: String,
+    /// What the user calls themselves.
+    pub name: Option<String>,
+}
+
+/// A backend's token. No `Debug`.
+pub struct ChatToken {
+    /// The token itself.
+    pub token: Zeroizing<String>,
+    /// The id that the backend knows the user by.
+    pub user_id: String,
+    /// What else the backend's SDK reads, at the top level of the chat body.
+    pub extra: Map<String, Value>,
+}
+
+/// Why no token came, sorted by what the caller should do next. `Display` is for the operator's log, never for a
+/// client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// The backend refused this user, for good: deactivated, banned.
+    #[error("the backend refuses this user: {0}")]
+    Refused(String),
+    /// The operator's configuration is wrong. The text names the fix.
+    #[error("the backend refuses us: {0}")]
+    Misconfigured(String),
+    /// The backend certainly did not mint; trying again may help.
+    #[error("the backend is not available: {0}")]
+    Unavailable(String),
+    /// It may or may not have minted.
+    #[error("the backend's answer was lost: {0}")]
+    Unknown(String),
+}
+
+/// Mints and revokes the tokens of one chat backend.
+pub trait Upstream: Send + Sync {
+    /// Mints a token. Called only for a user who has proved their address, never twice at once for one login.
+    fn mint<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<ChatToken, UpstreamError>>;
+
+    /// Ends the user's tokens, where the backend can.
+    fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>>;
+}
