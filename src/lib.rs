@@ -1,6 +1,7 @@
 //! Latchkey: the login server in front of a chat backend.
 
 pub mod ambient;
+pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod upstream;

@@ -23,6 +23,12 @@ impl Rate {
         (burst > 0 && millis(period) >= i64::from(burst)).then_some(Self { burst, period })
     }
 
+    /// `burst` in so many hours; both at least 1.
+    #[must_use]
+    pub const fn per_hours(burst: u32, hours: u64) -> Self {
+        Self { burst, period: Duration::from_secs(hours * 3600) }
+    }
+
     /// How many at once.
     #[must_use]
     pub fn burst(self) -> u32 {

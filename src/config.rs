@@ -1,0 +1,191 @@
+//! Configuration, parsed once into types that cannot be wrong.
+//!
+//! Guarantees: what [`Config`] holds is valid and consistent; nothing further in checks it again. One TOML file, then
+//! `LATCHKEY_…` variables over it, every secret also from a file. All problems are reported at once, each with its
+//! key, the source of its value and what to do. `config/reference.toml` documents every key and is tested to hold
+//! the same keys and defaults as the parser.
+
+mod apps;
+mod otp;
+mod providers;
+mod reader;
+pub mod secret_file;
+mod server;
+mod setting;
+mod upstreams;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+pub use apps::{App, Apps, ClientTexts, ResultSpelling};
+pub use otp::{Limits, Otp, PepperSource, Policy};
+pub use providers::{ConsoleProvider, ProviderConfig, Routes};
+pub use reader::Problem;
+pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
+pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
+
+/// The commented reference: every key, its meaning and its default.
+pub const REFERENCE: &str = include_str!("config/reference.toml");
+
+/// The file that is read when none is named and it exists.
+pub const DEFAULT_FILE: &str = "latchkey.toml";
+
+/// How strict to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Works with no file at all; refuses to be reached from outside.
+    Development,
+    /// Refuses whatever is not safe.
+    Production,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How strict to be.
+    pub mode: Mode,
+    /// Where clients reach us. Links and signatures are made from it, never from a request's headers.
+    pub public_url: Url,
+    /// Listeners and their limits.
+    pub server: Server,
+    /// Where state lives.
+    pub database: Database,
+    /// Codes.
+    pub otp: Otp,
+    /// Whom to send to at all.
+    pub policy: Policy,
+    /// How much to send.
+    pub limits: Limits,
+    /// Logs.
+    pub log: Log,
+    /// The apps we serve.
+    pub apps: Apps,
+    /// What the mesibo dialect adds to its answers.
+    pub mesibo: ClientTexts,
+    /// The chat backends, by name; a name is a realm.
+    pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The ways out, by name.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// Which provider is tried first, per channel.
+    pub routes: Routes,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}\n  fix: name an existing file with --config, or leave it out")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not TOML: {error}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: Box<toml::de::Error>,
+    },
+    /// The file and the variables say something that cannot be.
+    #[error("the configuration has {} problem(s):{}", .0.len(), .0.iter().map(|p| format!("\n  {p}")).collect::<String>())]
+    Problems(Vec<Problem>),
+}
+
+impl Config {
+    /// Reads the named file (or [`DEFAULT_FILE`] where it exists) and the variables.
+    ///
+    /// # Errors
+    /// With everything that is wrong, not just the first.
+    pub fn load(file: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let named =
+            file.map(Path::to_path_buf).or_else(|| variables.get("LATCHKEY_CONFIG").map(PathBuf::from));
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::File { path, error }),
+        };
+        let syntax = |error| ConfigError::Syntax { path: path.clone(), error: Box::new(error) };
+        let table: toml::Table = text.parse().map_err(syntax)?;
+        Self::parse(table, &path.display().to_string(), variables)
+    }
+
+    /// Reads a table that stands for the file `source`, and the variables.
+    ///
+    /// # Errors
+    /// [`ConfigError::Problems`].
+    pub fn parse(
+        table: toml::Table,
+        source: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        Self::read(table, source, variables).0
+    }
+
+    fn read(
+        table: toml::Table,
+        source: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> (Result<Self, ConfigError>, Asked) {
+        let is_setting =
+            |name: &str| name.contains("__") || ["LATCHKEY_MODE", "LATCHKEY_PUBLIC_URL"].contains(&name);
+        let variables = variables.iter().filter(|(name, _)| is_setting(name));
+        let variables = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let document = reader::Document::new(table, source, &variables);
+        let config = Self::from_document(&document);
+        let (problems, asked) = document.into_findings();
+        match config {
+            Some(config) if problems.is_empty() => (Ok(config), asked),
+            Some(_) | None => (Err(ConfigError::Problems(problems)), asked),
+        }
+    }
+
+    /// `None` only when a problem was noted.
+    fn from_document(document: &reader::Document) -> Option<Self> {
+        let root = document.root();
+        let modes = [("development", Mode::Development), ("production", Mode::Production)];
+        let mode = root.choice("mode", "development", &modes);
+        // Where the mode itself is wrong, the stricter reading would only add noise.
+        let assumed = mode.unwrap_or(Mode::Development);
+        let public_url = server::read_public_url(&root, assumed);
+        let remote = root.get("allow_remote_development", false);
+        let server = server::read_server(&root, assumed, remote);
+        let database = server::read_database(&root);
+        let log = server::read_log(&root);
+        let otp = otp::read_otp(&root, assumed);
+        let policy = otp::read_policy(&root, assumed);
+        let limits = otp::read_limits(&root);
+        let upstreams = upstreams::read(&root, assumed, &public_url);
+        let apps = apps::read_apps(&root, assumed, &upstreams, &otp);
+        let mesibo = apps::read_client_texts(&root);
+        let providers = providers::read_providers(&root, assumed);
+        let routes = providers::read_routes(&root, &providers);
+        root.finish();
+        Some(Self {
+            mode: mode?,
+            public_url,
+            server: server?,
+            database: database?,
+            otp: otp?,
+            policy,
+            limits,
+            log: log?,
+            apps: apps?,
+            mesibo,
+            upstreams,
+            providers,
+            routes,
+        })
+    }
+}
+
+/// Every key that the parser asked for, with its default.
+type Asked = BTreeMap<String, Option<String>>;
+
+#[cfg(test)]
+mod tests;

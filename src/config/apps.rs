@@ -1,0 +1,177 @@
+//! `[[apps]]` and `[mesibo]`.
+
+use std::collections::BTreeMap;
+
+use super::otp::Otp;
+use super::reader::Section;
+use super::upstreams::UpstreamConfig;
+use super::{Mode, upstreams};
+use crate::domain::challenge::Dialect;
+use crate::domain::code::CodeLength;
+
+/// An app id longer than any that a store has published.
+const MAX_APP_ID_BYTES: usize = 128;
+
+/// An app that we log people in to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// What messages call it.
+    pub name: String,
+    /// The chat backend that mints its tokens. Its name is the app's realm.
+    pub upstream: String,
+    /// The wires that it is answered on.
+    pub dialects: Vec<Dialect>,
+    /// How the mesibo dialect spells `result` to it.
+    pub result: ResultSpelling,
+}
+
+/// How the mesibo dialect spells `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultSpelling {
+    /// `true` and `false` to what looks like the tutorial's curl, `"OK"` and `"FAIL"` to everything else.
+    Auto,
+    /// Always `"OK"` and `"FAIL"`.
+    Strings,
+    /// Always `true` and `false`.
+    Booleans,
+}
+
+/// The apps, by the id that they post.
+#[derive(Debug, Clone)]
+pub struct Apps {
+    listed: BTreeMap<String, App>,
+    /// Development with no app listed: every id is this app.
+    any: Option<App>,
+}
+
+impl Apps {
+    /// The app behind an id.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<&App> {
+        let any = self.any.as_ref().filter(|_| (1..=MAX_APP_ID_BYTES).contains(&id.len()));
+        self.listed.get(id).or(any)
+    }
+}
+
+pub(super) fn read_apps(
+    root: &Section<'_>,
+    mode: Mode,
+    known: &BTreeMap<String, UpstreamConfig>,
+    otp: &Option<Otp>,
+) -> Option<Apps> {
+    let sections = root.list("apps");
+    if sections.is_empty() {
+        if mode == Mode::Production {
+            root.problem(
+                "apps",
+                "production needs the apps it serves: write one [[apps]] with id, name and upstream for each",
+            );
+        }
+        let upstream = known.keys().next().cloned().unwrap_or_else(|| upstreams::LOCAL.to_owned());
+        let dialects = vec![Dialect::Mesibo, Dialect::V1];
+        let any = App { name: "Latchkey".to_owned(), upstream, dialects, result: ResultSpelling::Auto };
+        return Some(Apps { listed: BTreeMap::new(), any: Some(any) });
+    }
+    let mut listed = BTreeMap::new();
+    for section in sections {
+        let id =
+            section.required::<String>("id", "the id that the app posts, such as \"com.messenger.appid\"");
+        let app = read_app(&section, mode, known, otp);
+        if let (Some(id), Some(app)) = (id, app) {
+            if !(1..=MAX_APP_ID_BYTES).contains(&id.len()) || id.trim() != id {
+                section.problem("id", "must be 1 to 128 bytes without blanks around it");
+            } else if listed.insert(id, app).is_some() {
+                section.problem("id", "another app has the same id");
+            }
+        }
+        section.finish();
+    }
+    Some(Apps { listed, any: None })
+}
+
+fn read_app(
+    section: &Section<'_>,
+    mode: Mode,
+    known: &BTreeMap<String, UpstreamConfig>,
+    otp: &Option<Otp>,
+) -> Option<App> {
+    let name = section.required("name", "what messages call the app, such as \"Messenger\"");
+    let only = (known.len() == 1).then(|| known.keys().next().cloned()).flatten();
+    let upstream = match section.optional::<String>("upstream").or(only) {
+        Some(upstream) if known.contains_key(&upstream) => Some((upstream.clone(), &known[&upstream])),
+        Some(_) => {
+            section.problem("upstream", "there is no [upstreams.…] of that name");
+            None
+        }
+        None => {
+            section.problem("upstream", "which of the [upstreams.…] mints its tokens");
+            None
+        }
+    };
+    let spellings = [
+        ("auto", ResultSpelling::Auto),
+        ("strings", ResultSpelling::Strings),
+        ("booleans", ResultSpelling::Booleans),
+    ];
+    let result = section.choice("result", "auto", &spellings);
+    let default: &[Dialect] = match (mode, upstream.as_ref().map(|(_, config)| *config)) {
+        (Mode::Development, _) => &[Dialect::Mesibo, Dialect::V1],
+        (Mode::Production, Some(UpstreamConfig::Mesibo(_))) => &[Dialect::Mesibo],
+        (Mode::Production, _) => &[Dialect::V1],
+    };
+    let words: Option<Vec<String>> = section.optional("dialects");
+    let dialects = match words {
+        None => Some(default.to_vec()),
+        Some(words) => words.iter().map(|word| Dialect::parse(word)).collect(),
+    };
+    let Some(dialects) = dialects.filter(|dialects| !dialects.is_empty()) else {
+        section.problem("dialects", "must be a list of \"mesibo\" and \"v1\"");
+        return None;
+    };
+    if dialects.contains(&Dialect::Mesibo) && otp.as_ref().is_some_and(|otp| otp.length != CodeLength::SIX) {
+        section.problem(
+            "dialects",
+            "mesibo's apps take six digits only: set otp.length = 6 or leave \"mesibo\" out",
+        );
+    }
+    Some(App { name: name?, upstream: upstream?.0, dialects, result: result? })
+}
+
+/// `[mesibo]`: what the mesibo dialect adds to its answers, for mesibo's own apps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTexts {
+    /// Shown above `message` in step 1. Empty: left out.
+    pub title: String,
+    /// Shown in step 1 by Android and the conference apps, which put it into a page as HTML. Empty: left out.
+    pub message: String,
+    /// Where apps upload files to.
+    pub upload_url: String,
+    /// Where apps fetch files from.
+    pub download_url: String,
+    /// Android's invitation.
+    pub share_subject: String,
+    /// Android's invitation.
+    pub share_text: String,
+    /// Android's invitation.
+    pub share_title: String,
+    /// The invitation on iOS.
+    pub invite: String,
+}
+
+pub(super) fn read_client_texts(root: &Section<'_>) -> ClientTexts {
+    let section = root.section("mesibo");
+    let text = |key: &str, default: &str| section.get(key, default.to_owned());
+    let invitation = "Let us chat! Get the app and log in with your phone number.";
+    let texts = ClientTexts {
+        title: text("title", ""),
+        message: text("message", ""),
+        upload_url: text("upload_url", ""),
+        download_url: text("download_url", ""),
+        share_subject: text("share_subject", "Join me"),
+        share_text: text("share_text", invitation),
+        share_title: text("share_title", "Invite a friend"),
+        invite: text("invite", invitation),
+    };
+    section.finish();
+    texts
+}

@@ -1,0 +1,185 @@
+//! `[otp]`, `[policy]`, `[limits]`.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Mode;
+use super::reader::Section;
+use crate::domain::code::CodeLength;
+use crate::domain::guard::AtCap;
+use crate::domain::limits::{Rate, SendWaits};
+use crate::domain::pepper::{HashCost, MEMORY_KIB, Peppers};
+use crate::domain::phone::Country;
+
+/// `[otp]`.
+#[derive(Debug, Clone)]
+pub struct Otp {
+    /// Digits of a code.
+    pub length: CodeLength,
+    /// How long a code is valid.
+    pub lifetime: Duration,
+    /// Guesses that are ever evaluated for one challenge.
+    pub attempts: i32,
+    /// What happens at a hundred comparisons without a success.
+    pub at_cap: AtCap,
+    /// Argon2id's cost.
+    pub cost: HashCost,
+    /// Where the keys are.
+    pub pepper: PepperSource,
+}
+
+/// Where the keys that codes are hashed under come from.
+#[derive(Debug, Clone)]
+pub enum PepperSource {
+    /// The keys themselves, already read and valid.
+    Given(SecretString),
+    /// Development: this file, made at the first start where it is missing.
+    Generated(PathBuf),
+}
+
+/// `[policy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where codes are sent to; empty means everywhere, which only development takes.
+    pub countries: BTreeSet<Country>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Between two messages to one address.
+    pub send_waits: SendWaits,
+    /// Messages to one address.
+    pub per_address: Rate,
+    /// Messages asked for by one network and not verified.
+    pub per_ip_unverified: Rate,
+    /// Messages asked for by one network.
+    pub per_ip: Rate,
+    /// Messages to one country.
+    pub per_country: Rate,
+    /// Messages of one app.
+    pub per_app: Rate,
+    /// Messages in all.
+    pub overall: Rate,
+}
+
+/// A code lives ten minutes at most (NIST SP 800-63B §3.1.3.2).
+const MAX_LIFETIME: Duration = Duration::from_secs(600);
+const GENERATED_PEPPER: &str = "latchkey.pepper";
+
+pub(super) fn read_otp(root: &Section<'_>, mode: Mode) -> Option<Otp> {
+    let section = root.section("otp");
+    let digits =
+        section.ranged("length", 6, 6..=10, "fewer digits can be guessed, and no phone autofills more");
+    let lifetime = section.get("lifetime", Duration::from_secs(300));
+    if !(Duration::from_secs(30)..=MAX_LIFETIME).contains(&lifetime) {
+        section.problem(
+            "lifetime",
+            "must be 30s to 10m: a longer one gives guessing more time (NIST SP 800-63B)",
+        );
+    }
+    let attempts = section.ranged("attempts", 5, 1..=10, "guesses for one challenge");
+    let at_cap = section.choice("at_cap", "slow", &[("slow", AtCap::Slow), ("close", AtCap::Close)]);
+    let cost = HashCost {
+        memory_kib: section.ranged("hash_memory_kib", 64, MEMORY_KIB, "Argon2id's memory"),
+        passes: section.ranged("hash_passes", 1, 1..=1000, "Argon2id's passes"),
+    };
+    let pepper = read_pepper(&section, mode);
+    section.finish();
+    Some(Otp {
+        length: CodeLength::new(u8::try_from(digits).ok()?)?,
+        lifetime,
+        attempts: i32::try_from(attempts).ok()?,
+        at_cap: at_cap?,
+        cost,
+        pepper: pepper?,
+    })
+}
+
+fn read_pepper(section: &Section<'_>, mode: Mode) -> Option<PepperSource> {
+    let path = section.optional::<PathBuf>("pepper_file");
+    let generated = path.clone().unwrap_or_else(|| GENERATED_PEPPER.into());
+    let inline = section.has("pepper");
+    if mode == Mode::Development && !inline && !generated.exists() {
+        return Some(PepperSource::Generated(generated));
+    }
+    if mode == Mode::Development && !inline && path.is_none() {
+        return Some(PepperSource::Generated(generated));
+    }
+    if !inline && path.is_none() {
+        let fix = "production needs a secret key for codes: run `(umask 077; echo \"k1 $(openssl rand -hex 32)\" > \
+                   pepper)` and set otp.pepper_file to that file";
+        section.problem("pepper_file", fix);
+        return None;
+    }
+    if mode == Mode::Production
+        && let Some(path) = &path
+        && is_readable_by_others(path)
+    {
+        section.problem("pepper_file", &format!("other users can read it: chmod 600 {}", path.display()));
+    }
+    let text = section.secret("pepper")?;
+    match Peppers::parse(text.expose_secret()) {
+        Ok(_) => Some(PepperSource::Given(text)),
+        Err(error) => {
+            section.problem(if inline { "pepper" } else { "pepper_file" }, &error.to_string());
+            None
+        }
+    }
+}
+
+fn is_readable_by_others(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.permissions().mode() & 0o007 != 0)
+}
+
+pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {
+    let section = root.section("policy");
+    let names = section.get("countries", Vec::<String>::new());
+    let countries: BTreeSet<Country> = names.iter().map(|name| Country::of(name)).collect();
+    if countries.contains(&Country::UNKNOWN) {
+        section.problem(
+            "countries",
+            "must hold two capital letters each (ISO 3166-1), such as [\"US\", \"GB\"]",
+        );
+    }
+    if mode == Mode::Production && countries.is_empty() {
+        section.problem(
+            "countries",
+            "production needs the list of countries to send to: each one left out is one \
+                                      that nobody can pump messages to at your cost",
+        );
+    }
+    section.finish();
+    Policy { countries }
+}
+
+pub(super) fn read_limits(root: &Section<'_>) -> Limits {
+    let section = root.section("limits");
+    let rate = |key: &str, burst: u32, hours: u64| section.get(key, Rate::per_hours(burst, hours));
+    let waits: Vec<Duration> = section.get("send_waits", SendWaits::default().0.to_vec());
+    let send_waits = <[Duration; 4]>::try_from(waits).map_or_else(
+        |_| {
+            section.problem(
+                "send_waits",
+                "must be four times: behind the first, second, third and each later message",
+            );
+            SendWaits::default()
+        },
+        SendWaits,
+    );
+    let limits = Limits {
+        send_waits,
+        per_address: rate("per_address", 10, 24),
+        per_ip_unverified: rate("per_ip_unverified", 60, 1),
+        per_ip: rate("per_ip", 600, 1),
+        per_country: rate("per_country", 20_000, 1),
+        per_app: rate("per_app", 50_000, 1),
+        overall: rate("overall", 100_000, 1),
+    };
+    section.finish();
+    limits
+}
