@@ -3,7 +3,16 @@
 //! Guarantees: one [`OutgoingCode`] is offered to the providers of its route in their order, until one may have
 //! accepted it. Nothing is sent a second time after an uncertain answer, and nothing waits past the deadline.
 
+mod console;
+mod route;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
+
+pub use self::route::{Courier, Report};
+use crate::config::ProviderConfig;
 
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -59,6 +68,55 @@ pub enum SendError {
     /// Never again for this message: it may have been sent.
     #[error("unknown: {0}")]
     Unknown(String),
+}
+
+impl SendError {
+    /// Its kind, for the database and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BadNumber(_) => "bad_number",
+            Self::Blocked(_) => "blocked",
+            Self::Unroutable(_) => "unroutable",
+            Self::Rejected(_) => "rejected",
+            Self::Auth(_) => "auth",
+            Self::NoFunds(_) => "no_funds",
+            Self::Throttled(_) => "throttled",
+            Self::Temporary(_) => "temporary",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Whether the next provider may be tried: this one certainly sent nothing, and another may.
+    #[must_use]
+    pub fn allows_another(&self) -> bool {
+        match self {
+            Self::BadNumber(_) | Self::Blocked(_) | Self::Unknown(_) => false,
+            Self::Unroutable(_)
+            | Self::Rejected(_)
+            | Self::Auth(_)
+            | Self::NoFunds(_)
+            | Self::Throttled(_)
+            | Self::Temporary(_) => true,
+        }
+    }
+
+    /// Whether the address gets its send back: the person did nothing wrong, and nothing was sent.
+    #[must_use]
+    pub fn is_providers_fault(&self) -> bool {
+        self.allows_another()
+    }
+}
+
+/// Builds the configured providers.
+#[must_use]
+pub fn build(providers: &BTreeMap<String, ProviderConfig>) -> Vec<Arc<dyn Provider>> {
+    let build = |(name, config): (&String, &ProviderConfig)| -> Arc<dyn Provider> {
+        match config {
+            ProviderConfig::Console(console) => Arc::new(console::Console::new(name, console)),
+        }
+    };
+    providers.iter().map(build).collect()
 }
 
 /// Brings a code to a person: SMS, voice, WhatsApp, Telegram, e-mail.

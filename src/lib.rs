@@ -4,4 +4,6 @@ pub mod ambient;
 pub mod config;
 pub mod delivery;
 pub mod domain;
+pub mod login;
+pub mod store;
 pub mod upstream;

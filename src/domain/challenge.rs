@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use subtle::Choice;
 
 use super::address::Address;
 use super::code::CodeHash;
-use super::ids::{ChallengeId, SecretHash, UserId};
+use super::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use super::network::ClientIp;
 use super::pepper::Salt;
 use super::time::Timestamp;
@@ -88,10 +87,12 @@ impl From<ClientIp> for NetworkTag {
 }
 
 /// A code that was sent.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Slot {
     /// The code, hashed.
     pub hash: CodeHash,
+    /// The message that carried it.
+    pub message: MessageId,
     /// When it left.
     pub sent_at: Timestamp,
     /// It is dead from then on.
@@ -126,7 +127,7 @@ impl Slots {
     /// # Errors
     /// With the time from which it would succeed, when it would push out another network's fresh code.
     pub fn place(&self, slot: Slot, now: Timestamp) -> Result<Self, Timestamp> {
-        let mut slots: Vec<Slot> = self.live(now).copied().collect();
+        let mut slots: Vec<Slot> = self.live(now).cloned().collect();
         if let [oldest, rest @ ..] = slots.as_slice()
             && slots.len() >= SLOTS
         {
@@ -201,11 +202,11 @@ pub struct Grant {
 }
 
 /// What a guess is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// A live code of a waiting challenge.
-    Right,
+    /// A live code of a waiting challenge, and the message that carried it.
+    Right(MessageId),
     /// The code that already proved the address; its grant is open.
     RightAgain,
     /// Another.
@@ -225,17 +226,17 @@ impl Challenge {
 
     /// Judges a guess, hashed in this challenge's place. Every live code is compared, in constant time.
     pub fn judge(&self, guess: &CodeHash, now: Timestamp) -> Verdict {
-        let (right, verdict) = match &self.state {
+        match &self.state {
             State::Waiting(slots) => {
-                let any = slots.live(now).fold(Choice::from(0), |any, slot| any | slot.hash.matches(guess));
-                (any, Verdict::Right)
+                let compared: Vec<_> = slots.live(now).map(|slot| (slot, slot.hash.matches(guess))).collect();
+                let right = compared.into_iter().find(|(_, same)| bool::from(*same));
+                right.map_or(Verdict::Wrong, |(slot, _)| Verdict::Right(slot.message.clone()))
             }
-            State::Proved(proof) => {
-                let same = proof.open_code(now).map_or(Choice::from(0), |code| code.matches(guess));
-                (same, Verdict::RightAgain)
-            }
-        };
-        if right.into() { verdict } else { Verdict::Wrong }
+            State::Proved(proof) => match proof.open_code(now) {
+                Some(code) if bool::from(code.matches(guess)) => Verdict::RightAgain,
+                Some(_) | None => Verdict::Wrong,
+            },
+        }
     }
 }
 
@@ -256,6 +257,14 @@ mod tests {
 
     fn hash(tag: u8) -> CodeHash {
         CodeHash::from_bytes(&[tag; 32]).expect("32 bytes")
+    }
+
+    fn message(tag: u8) -> MessageId {
+        MessageId::from_stored(format!("msg_{tag}"))
+    }
+
+    fn right(tag: u8) -> Verdict {
+        Verdict::Right(message(tag))
     }
 
     fn slot(tag: u8, sent: i64, network: u8) -> Slot {
@@ -294,9 +303,9 @@ mod tests {
     fn each_code_is_right_within_its_own_lifetime_a2() {
         let waiting = challenge(State::Waiting(Slots::new(vec![slot(1, 0, 0), slot(2, 60, 0)])));
         assert_eq!(waiting.comparisons(at(299)), 2);
-        assert_eq!(waiting.judge(&hash(1), at(299)), Verdict::Right);
+        assert_eq!(waiting.judge(&hash(1), at(299)), right(1));
         assert_eq!(waiting.judge(&hash(1), at(300)), Verdict::Wrong);
-        assert_eq!(waiting.judge(&hash(2), at(300)), Verdict::Right);
+        assert_eq!(waiting.judge(&hash(2), at(300)), right(2));
         assert_eq!(waiting.judge(&hash(3), at(0)), Verdict::Wrong);
         assert_eq!(waiting.comparisons(at(360)), 0);
     }
@@ -322,7 +331,7 @@ mod tests {
         let waiting = challenge(State::Waiting(slots));
         assert_eq!(waiting.judge(&hash(1), at(240)), Verdict::Wrong);
         for tag in [2, 3, 4] {
-            assert_eq!(waiting.judge(&hash(tag), at(240)), Verdict::Right);
+            assert_eq!(waiting.judge(&hash(tag), at(240)), right(tag));
         }
     }
 

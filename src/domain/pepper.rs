@@ -169,20 +169,19 @@ impl CodeHasher {
     ///
     /// # Errors
     /// When no such key is loaded.
-    #[expect(
-        clippy::expect_used,
-        reason = "lengths are fixed here and the cost was checked when it was parsed"
-    )]
-    pub fn hash(
-        &self,
-        key_id: &str,
-        binding: &Binding<'_>,
-        salt: &Salt,
-        code: &Code,
-    ) -> Result<CodeHash, UnknownKey> {
-        let pepper = self.peppers.0.iter().find(|pepper| pepper.id == key_id);
-        let pepper = pepper.ok_or_else(|| UnknownKey(key_id.to_owned()))?;
-        let data = AssociatedData::new(&binding.digest()).expect("32 bytes fit");
+    pub fn hash(&self, key_id: &str, binding: &Binding<'_>, salt: &Salt, code: &Code) -> Result<CodeHash, UnknownKey> {
+        self.finish(&Unhashed::new(key_id, binding, salt, code))
+    }
+
+    /// As [`CodeHasher::hash`], of what can be sent to another thread.
+    ///
+    /// # Errors
+    /// When no such key is loaded.
+    #[expect(clippy::expect_used, reason = "lengths are fixed here and the cost was checked when it was parsed")]
+    pub fn finish(&self, unhashed: &Unhashed) -> Result<CodeHash, UnknownKey> {
+        let pepper = self.peppers.0.iter().find(|pepper| pepper.id == unhashed.key_id);
+        let pepper = pepper.ok_or_else(|| UnknownKey(unhashed.key_id.clone()))?;
+        let data = AssociatedData::new(&unhashed.binding).expect("32 bytes fit");
         let params = ParamsBuilder::new()
             .m_cost(self.cost.memory_kib)
             .t_cost(self.cost.passes)
@@ -194,8 +193,25 @@ impl CodeHasher {
         let argon2 = Argon2::new_with_secret(&pepper.key, Algorithm::Argon2id, Version::V0x13, params)
             .expect("a key of at least 32 bytes");
         let mut out = [0u8; CodeHash::BYTES];
-        argon2.hash_password_into(code.reveal().as_bytes(), salt, &mut out).expect("memory for one hash");
+        argon2.hash_password_into(unhashed.code.as_bytes(), &unhashed.salt, &mut out).expect("memory for one hash");
         Ok(CodeHash::new(out))
+    }
+}
+
+/// A code with its place, ready to be hashed.
+pub struct Unhashed {
+    key_id: String,
+    binding: [u8; 32],
+    salt: Salt,
+    code: Zeroizing<String>,
+}
+
+impl Unhashed {
+    /// Copies what hashing needs.
+    #[must_use]
+    pub fn new(key_id: &str, binding: &Binding<'_>, salt: &Salt, code: &Code) -> Self {
+        let code = Zeroizing::new(code.reveal().to_owned());
+        Self { key_id: key_id.to_owned(), binding: binding.digest(), salt: *salt, code }
     }
 }
 

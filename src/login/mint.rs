@@ -1,0 +1,140 @@
+//! The last step: a grant becomes a token.
+
+use std::time::Duration;
+
+use super::{Login, LoginError, Realm, Verified};
+use crate::domain::challenge::Challenge;
+use crate::domain::ids::{GrantToken, UserId};
+use crate::domain::time::Timestamp;
+use crate::store::audit::{self, Event, Subject};
+use crate::store::users::Holder;
+use crate::store::{Abort, AnyConnection, challenges};
+use crate::upstream::{self, ChatToken, UpstreamError};
+
+/// A token, and for whom.
+pub struct Minted {
+    /// Our own user.
+    pub user: UserId,
+    /// Whether this login made them.
+    pub is_new_user: bool,
+    /// What the backend gave.
+    pub chat: ChatToken,
+}
+
+/// No token. The code stays consumed; no second message is needed.
+pub struct MintFailed {
+    /// Turns into a token later, in `/v1`.
+    pub grant: Option<GrantToken>,
+    /// Until trying again makes sense.
+    pub retry_after: Duration,
+    /// Why.
+    pub error: UpstreamError,
+}
+
+/// A grant under our lease.
+pub(super) struct Ready {
+    pub challenge: Challenge,
+    pub holder: Holder,
+    pub is_new_user: bool,
+    pub lease_until: Timestamp,
+    pub grant: Option<GrantToken>,
+    pub name: Option<String>,
+}
+
+/// A backend that said no will not say yes at once.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What became of the mint, to be written down.
+#[derive(Clone)]
+enum Ended {
+    Minted,
+    /// Certainly not minted: the lease is given back.
+    Failed(String),
+    /// Perhaps minted: the lease runs out by itself.
+    Unknown(String),
+}
+
+impl Login {
+    /// Mints with nothing held, then writes down what became of it.
+    pub(super) async fn mint(&self, ready: Ready, realm: &Realm) -> Result<Verified, LoginError> {
+        let Ready { challenge, holder, is_new_user, lease_until, grant, name } = ready;
+        let subject = upstream::Subject {
+            user: holder.user.clone(),
+            upstream_id: holder.upstream_id,
+            address: challenge.address.clone(),
+            app_id: challenge.app_id.clone(),
+            name,
+        };
+        let minted = match tokio::time::timeout(realm.deadline, realm.upstream.mint(&subject)).await {
+            Ok(minted) => minted,
+            Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
+        };
+        let ended = match &minted {
+            Ok(_) => Ended::Minted,
+            Err(error @ UpstreamError::Unknown(_)) => Ended::Unknown(error.to_string()),
+            Err(error) => Ended::Failed(error.to_string()),
+        };
+        let now = self.clock.now();
+        let spent = {
+            let (user, ended) = (holder.user.clone(), ended.clone());
+            let (id, realm, app_id) = (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
+            let write = move |db: &mut AnyConnection| {
+                let about = Subject {
+                    realm: Some(&realm),
+                    app_id: Some(&app_id),
+                    challenge: Some(id.as_str()),
+                    user: Some(user.as_str()),
+                    ..Subject::default()
+                };
+                write_down(db, &id, lease_until, &ended, about, now)
+            };
+            self.store.write(write).await?
+        };
+        match minted {
+            Ok(chat) if spent.is_ok() => Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat })),
+            // The lease ran out and somebody else took it: theirs is the token that counts.
+            Ok(_) => Ok(Verified::InFlight),
+            Err(error) => {
+                tracing::warn!(
+                    challenge = %challenge.id,
+                    address = challenge.address.masked(),
+                    realm = challenge.realm,
+                    error = %error,
+                    "no token was minted; the same code, or the grant, can be posted again"
+                );
+                let retry_after = match ended {
+                    Ended::Unknown(_) => lease_until.wait_from(now),
+                    Ended::Minted | Ended::Failed(_) => RETRY_AFTER,
+                };
+                Ok(Verified::NotMinted(MintFailed { grant, retry_after, error }))
+            }
+        }
+    }
+}
+
+/// The lease was lost.
+struct LeaseLost;
+
+fn write_down(
+    db: &mut AnyConnection,
+    id: &crate::domain::ids::ChallengeId,
+    lease: Timestamp,
+    ended: &Ended,
+    about: Subject<'_>,
+    now: Timestamp,
+) -> Result<(), Abort<LeaseLost>> {
+    match ended {
+        Ended::Minted => {
+            if !challenges::spend_grant(db, id, lease, now)? {
+                return Err(Abort::Refused(LeaseLost));
+            }
+            audit::record(db, Event::TokenMinted, about, now)?;
+        }
+        Ended::Failed(why) => {
+            challenges::release(db, id, lease)?;
+            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
+        }
+        Ended::Unknown(why) => audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?,
+    }
+    Ok(())
+}

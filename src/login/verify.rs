@@ -1,0 +1,288 @@
+//! Verify: a code comes back.
+
+use super::mint::{Minted, Ready};
+use super::start::network_key;
+use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
+use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
+use crate::domain::code::{Code, CodeHash};
+use crate::domain::guard::Guard;
+use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId};
+use crate::domain::limits::Rate;
+use crate::domain::network::ClientIp;
+use crate::domain::pepper::Binding;
+use crate::domain::time::Timestamp;
+use crate::store::audit::{self, Event, Subject};
+use crate::store::challenges::{self, Consumption, GrantKey, Key};
+use crate::store::users::{self, Holder};
+use crate::store::{Abort, AnyConnection, budgets, deliveries, guards};
+
+/// Somebody guesses.
+pub struct Verify {
+    /// Against which challenge.
+    pub key: Key,
+    /// What its starter holds, in `/v1`.
+    pub secret: Option<ClientSecret>,
+    /// The guess.
+    pub code: Code,
+    /// What the person calls themselves.
+    pub name: Option<String>,
+    /// Who guesses.
+    pub client: ClientIp,
+}
+
+/// What came of it.
+#[must_use]
+pub enum Verified {
+    /// The code is right, and here is the token.
+    Token(Minted),
+    /// The code is right, and the backend minted none.
+    NotMinted(MintFailed),
+    /// The code is wrong.
+    Wrong {
+        /// Guesses that are left for this challenge.
+        attempts_left: i32,
+        /// Until the next one is evaluated.
+        next_guess: Wait,
+    },
+    /// Nothing was evaluated: the guard does not let a guess through.
+    TooSoon(Wait),
+    /// Nothing was evaluated: there is no live code.
+    NoChallenge,
+    /// The code was right before, and its token is being minted right now.
+    InFlight,
+}
+
+/// A guess that was counted.
+struct Charged {
+    challenge: Challenge,
+    guard: Guard,
+}
+
+/// Why a guess is not evaluated. Nothing is written then.
+enum Refusal {
+    NoChallenge,
+    InFlight,
+    Guarded(Guard),
+}
+
+/// Another right guess was first.
+struct Lost;
+
+impl Login {
+    /// Evaluates a guess, and turns a right one into a token.
+    ///
+    /// # Errors
+    /// [`LoginError`]: the guess may have been counted; nothing was accepted that cannot be posted again.
+    pub async fn verify(&self, verify: Verify) -> Result<Verified, LoginError> {
+        let now = self.clock.now();
+        let (key, otp, network) = (verify.key.clone(), self.otp.clone(), verify.client.key());
+        let charge = move |db: &mut AnyConnection| charge(db, &key, otp.attempts, otp.at_cap, &network, now);
+        let charged = match self.store.write(charge).await? {
+            Ok(charged) => charged,
+            Err(Refusal::NoChallenge) => return Ok(Verified::NoChallenge),
+            Err(Refusal::InFlight) => return Ok(Verified::InFlight),
+            Err(Refusal::Guarded(guard)) => {
+                return Ok(Wait::of_guard(Some(&guard), now).map_or(Verified::NoChallenge, Verified::TooSoon));
+            }
+        };
+        let Charged { challenge, guard } = charged;
+        if guard.is_at_cap() {
+            tracing::warn!(
+                alarm = true,
+                address = challenge.address.masked(),
+                realm = challenge.realm,
+                "an address is at the cap of failed guesses; `latchkey guard show` tells more"
+            );
+        }
+
+        let binding = Binding {
+            realm: &challenge.realm,
+            purpose: PURPOSE,
+            challenge: &challenge.id,
+            address: &challenge.address,
+            client_secret: verify.secret.as_ref(),
+        };
+        let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
+        match challenge.judge(&guess, now) {
+            Verdict::Right(message) => self.accept(challenge, guess, message, verify.name).await,
+            Verdict::RightAgain => self.accept_again(challenge, verify.name).await,
+            Verdict::Wrong => Ok(Verified::Wrong {
+                attempts_left: (self.otp.attempts - challenge.guesses).max(0),
+                next_guess: Wait::of_guard(Some(&guard), now).unwrap_or(Wait::For(std::time::Duration::ZERO)),
+            }),
+        }
+    }
+
+    /// Consumes the challenge and mints.
+    async fn accept(
+        &self,
+        challenge: Challenge,
+        code: CodeHash,
+        message: MessageId,
+        name: Option<String>,
+    ) -> Result<Verified, LoginError> {
+        let realm = self.realm(&challenge.realm)?;
+        let now = self.clock.now();
+        let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
+        let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
+        let fresh = UserId::generate(&*self.entropy);
+        let won = Won {
+            realm: challenge.realm.clone(),
+            address: challenge.address.as_str().to_owned(),
+            app_id: challenge.app_id.clone(),
+            message,
+            credit: self.limits.per_ip_unverified,
+            consumption: Consumption {
+                code,
+                user: fresh,
+                is_new_user: false,
+                grant: grant.as_ref().map(GrantToken::hash),
+                grant_expires_at: now.plus(GRANT_LIFETIME),
+                lease_until,
+            },
+        };
+        let id = challenge.id.clone();
+        let consumed = self.store.write(move |db| consume(db, &id, &won, now)).await?;
+        let Ok((holder, is_new_user)) = consumed else { return Ok(Verified::NoChallenge) };
+        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, name };
+        self.mint(ready, &realm).await
+    }
+
+    /// Takes up a grant that an earlier right code left open.
+    async fn accept_again(&self, challenge: Challenge, name: Option<String>) -> Result<Verified, LoginError> {
+        let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
+        let is_new_user = proof.grant.is_new_user;
+        let realm = self.realm(&challenge.realm)?;
+        let now = self.clock.now();
+        let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
+        let (id, realm_name) = (challenge.id.clone(), challenge.realm.clone());
+        let address = challenge.address.as_str().to_owned();
+        let take = move |db: &mut AnyConnection| {
+            let leased = challenges::lease(db, &GrantKey::Challenge(&id), lease_until, now)?;
+            if leased.is_none() {
+                return Err(Abort::Refused(Lost));
+            }
+            guards::open(db, &realm_name, &address)?;
+            users::find(db, &realm_name, &address)?.ok_or(Abort::Failed(diesel::result::Error::NotFound))
+        };
+        let Ok(holder) = self.store.write(take).await? else { return Ok(Verified::InFlight) };
+        self.mint(Ready { challenge, holder, is_new_user, lease_until, grant: None, name }, &realm).await
+    }
+
+    /// Turns the open grant of a `/v1` client into a token, without another code.
+    ///
+    /// # Errors
+    /// [`LoginError`]: the grant is as it was.
+    pub async fn complete(&self, grant: &GrantToken) -> Result<Verified, LoginError> {
+        let now = self.clock.now();
+        let hash = grant.hash();
+        let Some(open) = self.store.read(move |db| challenges::find_grant(db, &hash, now)).await? else {
+            return Ok(Verified::NoChallenge);
+        };
+        let realm = self.realm(&open.realm)?;
+        let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
+        let leased = self.store.write(move |db| take_grant(db, &hash, lease_until, now)).await?;
+        let Ok((challenge, holder)) = leased else { return Ok(Verified::InFlight) };
+        let is_new_user = matches!(&challenge.state, State::Proved(proof) if proof.grant.is_new_user);
+        let ready = Ready { challenge, holder, is_new_user, lease_until, grant: Some(grant.clone()), name: None };
+        self.mint(ready, &realm).await
+    }
+}
+
+/// What a right guess writes.
+struct Won {
+    realm: String,
+    address: String,
+    app_id: String,
+    message: MessageId,
+    credit: Rate,
+    consumption: Consumption,
+}
+
+/// The first write of a guess: both counters, together or not at all.
+fn charge(
+    db: &mut AnyConnection,
+    key: &Key,
+    attempts: i32,
+    at_cap: crate::domain::guard::AtCap,
+    network: &str,
+    now: Timestamp,
+) -> Result<Charged, Abort<Refusal>> {
+    let waiting = challenges::charge_guess(db, key, attempts, now)?;
+    let charged = match waiting {
+        Some(challenge) => Some(challenge),
+        None => challenges::charge_repeat(db, key, now)?,
+    };
+    let Some(challenge) = charged else { return Err(Abort::Refused(why_not(db, key, now)?)) };
+    let comparisons = challenge.comparisons(now);
+    if comparisons == 0 {
+        return Err(Abort::Refused(Refusal::NoChallenge));
+    }
+    let (realm, address) = (challenge.realm.as_str(), challenge.address.as_str());
+    let Some(guard) = guards::charge(db, realm, address, comparisons, at_cap, now)? else {
+        let guard = guards::find(db, realm, address)?;
+        return Err(Abort::Refused(guard.map_or(Refusal::NoChallenge, Refusal::Guarded)));
+    };
+    let about = Subject {
+        realm: Some(realm),
+        app_id: Some(&challenge.app_id),
+        address: Some(address),
+        challenge: Some(challenge.id.as_str()),
+        network: Some(network),
+        ..Subject::default()
+    };
+    audit::record(db, Event::GuessCounted, about, now)?;
+    if guard.is_at_cap() {
+        audit::record(db, Event::GuardAtCap, about, now)?;
+    }
+    Ok(Charged { challenge, guard })
+}
+
+fn why_not(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Refusal, diesel::result::Error> {
+    let leased = challenges::find(db, key)?.is_some_and(|challenge| match challenge.state {
+        State::Proved(proof) => !proof.grant.minted && proof.grant.lease_until > now,
+        State::Waiting(_) => false,
+    });
+    Ok(if leased { Refusal::InFlight } else { Refusal::NoChallenge })
+}
+
+/// The write of a right guess: the code is used up, the grant is open and leased, the guard is off, the user is
+/// known, the network has a send back, and all of it is on record.
+fn consume(
+    db: &mut AnyConnection,
+    id: &crate::domain::ids::ChallengeId,
+    won: &Won,
+    now: Timestamp,
+) -> Result<(Holder, bool), Abort<Lost>> {
+    let (holder, is_new_user) = users::sign_in(db, &won.realm, &won.address, &won.consumption.user, now)?;
+    let consumption = Consumption { user: holder.user.clone(), is_new_user, ..won.consumption.clone() };
+    if !challenges::consume(db, id, &consumption, now)? {
+        return Err(Abort::Refused(Lost));
+    }
+    guards::open(db, &won.realm, &won.address)?;
+    if let Some(network) = deliveries::verify(db, &won.message, now)? {
+        budgets::credit_network(db, &network_key(&network), won.credit, now)?;
+    }
+    let about = Subject {
+        realm: Some(&won.realm),
+        app_id: Some(&won.app_id),
+        address: Some(&won.address),
+        challenge: Some(id.as_str()),
+        user: Some(holder.user.as_str()),
+        ..Subject::default()
+    };
+    audit::record(db, Event::CodeConsumed, about, now)?;
+    Ok((holder, is_new_user))
+}
+
+fn take_grant(
+    db: &mut AnyConnection,
+    grant: &SecretHash,
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<(Challenge, Holder), Abort<Lost>> {
+    let leased = challenges::lease(db, &GrantKey::Token(grant), lease_until, now)?;
+    let challenge = leased.ok_or(Abort::Refused(Lost))?;
+    let holder = users::find(db, &challenge.realm, challenge.address.as_str())?;
+    Ok((challenge, holder.ok_or(Abort::Failed(diesel::result::Error::NotFound))?))
+}

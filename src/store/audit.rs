@@ -1,0 +1,88 @@
+//! The record of what happened: written in the same transaction as what it records, or neither is.
+
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::connection::{AnyConnection, on_each};
+use super::schema::audit::dsl;
+use crate::domain::time::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A code was made, and a message written down.
+    CodeSent,
+    /// A code was made for an address that is closed: nothing left.
+    CodeWithheld,
+    /// A guess was counted. The next event of its challenge says whether it was right.
+    GuessCounted,
+    /// The guess that reached the cap.
+    GuardAtCap,
+    /// A right code was consumed.
+    CodeConsumed,
+    /// A token was minted.
+    TokenMinted,
+    /// The backend minted none.
+    MintFailed,
+    /// An operator took the brake off an address.
+    GuardOpened,
+    /// An operator imported a user.
+    UserImported,
+}
+
+impl Event {
+    /// As the database holds it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CodeSent => "code.sent",
+            Self::CodeWithheld => "code.withheld",
+            Self::GuessCounted => "guess.counted",
+            Self::GuardAtCap => "guard.at_cap",
+            Self::CodeConsumed => "code.consumed",
+            Self::TokenMinted => "token.minted",
+            Self::MintFailed => "mint.failed",
+            Self::GuardOpened => "guard.opened",
+            Self::UserImported => "user.imported",
+        }
+    }
+}
+
+/// About whom and what. Leave out what does not apply.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Subject<'a> {
+    /// The realm.
+    pub realm: Option<&'a str>,
+    /// The app.
+    pub app_id: Option<&'a str>,
+    /// The address.
+    pub address: Option<&'a str>,
+    /// The challenge.
+    pub challenge: Option<&'a str>,
+    /// The user.
+    pub user: Option<&'a str>,
+    /// The network that asked.
+    pub network: Option<&'a str>,
+    /// Anything else; for an operator's act, who and why.
+    pub detail: Option<&'a str>,
+}
+
+/// Adds to the record.
+///
+/// # Errors
+/// The database's.
+pub fn record(db: &mut AnyConnection, event: Event, about: Subject<'_>, now: Timestamp) -> Result<(), Error> {
+    let row = (
+        dsl::at.eq(now.as_millis()),
+        dsl::event.eq(event.as_str()),
+        dsl::realm.eq(about.realm),
+        dsl::app_id.eq(about.app_id),
+        dsl::address.eq(about.address),
+        dsl::challenge_id.eq(about.challenge),
+        dsl::user_id.eq(about.user),
+        dsl::network.eq(about.network),
+        dsl::detail.eq(about.detail),
+    );
+    on_each!(db, c => diesel::insert_into(dsl::audit).values(row).execute(c))?;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What sending may cost: GCRA rows. See [`crate::domain::limits`] for the rules.
+//!
+//! Guarantees: a spend is one statement, which either fits or does nothing. A start spends in one order (address,
+//! network, site, country, app, all), so that two of them never wait for each other in a circle, and the row that
+//! everybody needs is held shortest.
+
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel::sql_types::BigInt;
+
+use super::connection::{AnyConnection, on_each};
+use super::schema::budgets::{self, dsl};
+use crate::domain::limits::{Rate, SendWaits};
+use crate::domain::time::{Timestamp, millis};
+
+/// A row as it stands.
+#[derive(Debug, Clone, Copy, Queryable)]
+pub struct Budget {
+    arrival: i64,
+    total_arrival: i64,
+    ready_at: i64,
+}
+
+impl Budget {
+    /// When an address can be sent to again.
+    #[must_use]
+    pub fn address_opens_at(&self, rate: Rate) -> Timestamp {
+        rate.opens_at(Timestamp::from_millis(self.arrival)).max(Timestamp::from_millis(self.ready_at))
+    }
+
+    /// When a network can ask again.
+    #[must_use]
+    pub fn network_opens_at(&self, unverified: Rate, total: Rate) -> Timestamp {
+        let unverified = unverified.opens_at(Timestamp::from_millis(self.arrival));
+        unverified.max(total.opens_at(Timestamp::from_millis(self.total_arrival)))
+    }
+
+    /// When a plain budget lets the next one through.
+    #[must_use]
+    pub fn opens_at(&self, rate: Rate) -> Timestamp {
+        rate.opens_at(Timestamp::from_millis(self.arrival))
+    }
+}
+
+/// The arrival time after a spend.
+macro_rules! advanced {
+    ($column:expr, $rate:expr, $at:expr) => {
+        case_when($column.gt($at), $column + $rate.interval_ms()).otherwise($at.saturating_add($rate.interval_ms()).into_sql::<BigInt>())
+    };
+}
+
+/// Spends one of a plain budget. False: it is used up.
+///
+/// # Errors
+/// The database's.
+pub fn spend(db: &mut AnyConnection, key: &str, rate: Rate, now: Timestamp) -> Result<bool, Error> {
+    use diesel::query_dsl::methods::FilterDsl;
+    let at = now.as_millis();
+    let first = row(key, at.saturating_add(rate.interval_ms()), 0, 0);
+    let rows = on_each!(db, c => diesel::insert_into(dsl::budgets)
+        .values(first)
+        .on_conflict(dsl::key)
+        .do_update()
+        .set(dsl::arrival.eq(advanced!(budgets::arrival, rate, at)))
+        .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Spends one message to an address, and starts the wait behind it. None: it must wait.
+/// Some: when the next one may go.
+///
+/// # Errors
+/// The database's.
+pub fn spend_address(
+    db: &mut AnyConnection,
+    key: &str,
+    rate: Rate,
+    waits: SendWaits,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    use diesel::query_dsl::methods::FilterDsl;
+    let (at, interval) = (now.as_millis(), rate.interval_ms());
+    let [first_wait, second_wait, third_wait, later_wait] = waits.0.map(|wait| at.saturating_add(millis(wait)));
+    let first = row(key, at.saturating_add(interval), 0, first_wait);
+    // How far the arrival time is ahead says how many of the day's sends are not back yet.
+    let ready_at = case_when(budgets::arrival.gt(at.saturating_add(interval * 2)), later_wait.into_sql::<BigInt>())
+        .when(budgets::arrival.gt(at.saturating_add(interval)), third_wait.into_sql::<BigInt>())
+        .when(budgets::arrival.gt(at), second_wait.into_sql::<BigInt>())
+        .otherwise(first_wait.into_sql::<BigInt>());
+    let change = (dsl::arrival.eq(advanced!(budgets::arrival, rate, at)), dsl::ready_at.eq(ready_at));
+    let spent = on_each!(db, c => diesel::insert_into(dsl::budgets)
+        .values(first)
+        .on_conflict(dsl::key)
+        .do_update()
+        .set(change)
+        .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
+        .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at))
+        .get_result::<Budget>(c)
+        .optional())?;
+    Ok(spent.map(|budget| budget.address_opens_at(rate)))
+}
+
+/// Spends one of both rates of a network. False: one of them is used up.
+///
+/// # Errors
+/// The database's.
+pub fn spend_network(
+    db: &mut AnyConnection,
+    key: &str,
+    unverified: Rate,
+    total: Rate,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    use diesel::query_dsl::methods::FilterDsl;
+    let at = now.as_millis();
+    let first = row(key, at.saturating_add(unverified.interval_ms()), at.saturating_add(total.interval_ms()), 0);
+    let change = (
+        dsl::arrival.eq(advanced!(budgets::arrival, unverified, at)),
+        dsl::total_arrival.eq(advanced!(budgets::total_arrival, total, at)),
+    );
+    let fits = budgets::arrival
+        .le(at.saturating_add(unverified.tolerance_ms()))
+        .and(budgets::total_arrival.le(at.saturating_add(total.tolerance_ms())));
+    let rows = on_each!(db, c => diesel::insert_into(dsl::budgets)
+        .values(first)
+        .on_conflict(dsl::key)
+        .do_update()
+        .set(change)
+        .filter(fits)
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// The row of a key.
+///
+/// # Errors
+/// The database's.
+pub fn find(db: &mut AnyConnection, key: &str) -> Result<Option<Budget>, Error> {
+    on_each!(db, c => dsl::budgets
+        .find(key)
+        .select((dsl::arrival, dsl::total_arrival, dsl::ready_at))
+        .first::<Budget>(c)
+        .optional())
+}
+
+/// Gives a network one unverified send back, never below empty: the code was verified.
+///
+/// # Errors
+/// The database's.
+pub fn credit_network(db: &mut AnyConnection, key: &str, unverified: Rate, now: Timestamp) -> Result<(), Error> {
+    on_each!(db, c => diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
+        .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Gives an address its send back, and ends the wait behind it: the fault was a provider's.
+///
+/// # Errors
+/// The database's.
+pub fn refund_address(db: &mut AnyConnection, key: &str, rate: Rate) -> Result<(), Error> {
+    on_each!(db, c => diesel::update(dsl::budgets.find(key))
+        .set((dsl::arrival.eq(dsl::arrival - rate.interval_ms()), dsl::ready_at.eq(0)))
+        .execute(c))?;
+    Ok(())
+}
+
+type NewRow<'a> = (
+    diesel::dsl::Eq<dsl::key, &'a str>,
+    diesel::dsl::Eq<dsl::arrival, i64>,
+    diesel::dsl::Eq<dsl::total_arrival, i64>,
+    diesel::dsl::Eq<dsl::ready_at, i64>,
+);
+
+fn row(key: &str, arrival: i64, total_arrival: i64, ready_at: i64) -> NewRow<'_> {
+    (
+        dsl::key.eq(key),
+        dsl::arrival.eq(arrival),
+        dsl::total_arrival.eq(total_arrival),
+        dsl::ready_at.eq(ready_at),
+    )
+}

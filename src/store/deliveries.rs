@@ -1,0 +1,124 @@
+//! Messages on their way.
+
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::connection::{AnyConnection, on_each};
+use super::schema::deliveries::{self, dsl};
+use crate::domain::address::Address;
+use crate::domain::channel::Channel;
+use crate::domain::ids::{ChallengeId, MessageId};
+use crate::domain::time::Timestamp;
+
+/// How far a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Written down before it is sent.
+    Pending,
+    /// A provider took it.
+    Accepted,
+    /// No provider took it.
+    Failed,
+    /// Nobody knows, and nothing sends it again.
+    Unknown,
+    /// Never sent: the address is closed.
+    Withheld,
+}
+
+impl Status {
+    /// As the database holds it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+/// A message to be sent.
+#[derive(Clone)]
+pub struct NewDelivery {
+    /// Ours.
+    pub id: MessageId,
+    /// What it belongs to.
+    pub challenge: ChallengeId,
+    /// To whom.
+    pub address: Address,
+    /// How.
+    pub channel: Channel,
+    /// The budget of whoever asked for it.
+    pub network: String,
+    /// [`Status::Pending`] or [`Status::Withheld`].
+    pub status: Status,
+    /// Now.
+    pub created_at: Timestamp,
+    /// After this nobody sends it any more.
+    pub deadline_at: Timestamp,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Accepted, failed or unknown.
+    pub status: Status,
+    /// The provider that took it, or the last one that did not.
+    pub provider: Option<String>,
+    /// The provider's own id for it.
+    pub provider_id: Option<String>,
+    /// The kind of failure.
+    pub error: Option<&'static str>,
+}
+
+/// Writes a message down before it is sent.
+///
+/// # Errors
+/// The database's.
+pub fn insert(db: &mut AnyConnection, new: &NewDelivery) -> Result<(), Error> {
+    let row = (
+        dsl::id.eq(new.id.as_str()),
+        dsl::challenge_id.eq(new.challenge.as_str()),
+        dsl::address.eq(new.address.as_str()),
+        dsl::channel.eq(new.channel.as_str()),
+        dsl::network.eq(&new.network),
+        dsl::status.eq(new.status.as_str()),
+        dsl::created_at.eq(new.created_at.as_millis()),
+        dsl::deadline_at.eq(new.deadline_at.as_millis()),
+        dsl::updated_at.eq(new.created_at.as_millis()),
+    );
+    on_each!(db, c => diesel::insert_into(dsl::deliveries).values(row).execute(c))?;
+    Ok(())
+}
+
+/// Notes what became of a pending message.
+///
+/// # Errors
+/// The database's.
+pub fn note(db: &mut AnyConnection, id: &MessageId, outcome: &Outcome, now: Timestamp) -> Result<bool, Error> {
+    let pending = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::status.eq(Status::Pending.as_str()));
+    let change = (
+        dsl::status.eq(outcome.status.as_str()),
+        dsl::provider.eq(&outcome.provider),
+        dsl::provider_id.eq(&outcome.provider_id),
+        dsl::error.eq(outcome.error),
+        dsl::updated_at.eq(now.as_millis()),
+    );
+    let rows = on_each!(db, c => diesel::update(pending).set(change).execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Notes that the code of a message came back, once. Some: the network that asked for it.
+///
+/// # Errors
+/// The database's.
+pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
+    let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
+    on_each!(db, c => diesel::update(fresh)
+        .set(dsl::verified_at.eq(now.as_millis()))
+        .returning(deliveries::network)
+        .get_result(c)
+        .optional())
+}

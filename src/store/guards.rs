@@ -1,0 +1,115 @@
+//! The brakes on guessing. See [`crate::domain::guard`] for the rules; here each is one statement.
+
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel::sql_types::BigInt;
+
+use super::connection::{AnyConnection, on_each};
+use super::schema::guards::{self, dsl};
+use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
+use crate::domain::time::{Timestamp, millis};
+
+#[derive(Queryable)]
+struct Row {
+    failures: i32,
+    comparisons: i32,
+    next_guess_at: i64,
+}
+
+impl From<Row> for Guard {
+    fn from(row: Row) -> Self {
+        let next_guess_at = Timestamp::from_millis(row.next_guess_at);
+        Self { failures: row.failures, comparisons: row.comparisons, next_guess_at }
+    }
+}
+
+/// Counts a guess that will be compared with so many codes, if the guard lets one through now. None: it does not.
+///
+/// # Errors
+/// The database's.
+pub fn charge(
+    db: &mut AnyConnection,
+    realm: &str,
+    address: &str,
+    comparisons: i32,
+    at_cap: AtCap,
+    now: Timestamp,
+) -> Result<Option<Guard>, Error> {
+    use diesel::query_dsl::methods::FilterDsl;
+    let at = now.as_millis();
+    let first = (
+        dsl::realm.eq(realm),
+        dsl::address.eq(address),
+        dsl::failures.eq(1),
+        dsl::comparisons.eq(comparisons),
+        dsl::next_guess_at.eq(at),
+        dsl::updated_at.eq(at),
+    );
+    // In the statement `failures` is the count before this guess: wait n stands behind failure FREE_FAILURES + n.
+    let before = |wait: i32| guards::failures.ge(FREE_FAILURES + wait - 1);
+    let [w1, w2, w3, w4, w5, w6, w7, w8] = WAITS.map(|wait| at.saturating_add(millis(wait)).into_sql::<BigInt>());
+    let at_the_cap = at_cap.next_guess(now).as_millis().into_sql::<BigInt>();
+    let next_guess_at = case_when(guards::comparisons.ge(CAP_REACHED - comparisons), at_the_cap)
+        .when(before(8), w8)
+        .when(before(7), w7)
+        .when(before(6), w6)
+        .when(before(5), w5)
+        .when(before(4), w4)
+        .when(before(3), w3)
+        .when(before(2), w2)
+        .when(before(1), w1)
+        .otherwise(at.into_sql::<BigInt>());
+    let change = (
+        dsl::failures.eq(guards::failures + 1),
+        dsl::comparisons.eq(guards::comparisons + comparisons),
+        dsl::next_guess_at.eq(next_guess_at),
+        dsl::updated_at.eq(at),
+    );
+    let row = on_each!(db, c => diesel::insert_into(dsl::guards)
+        .values(first)
+        .on_conflict((dsl::realm, dsl::address))
+        .do_update()
+        .set(change)
+        .filter(guards::next_guess_at.le(at))
+        .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at))
+        .get_result::<Row>(c)
+        .optional())?;
+    Ok(row.map(Guard::from))
+}
+
+/// The guard of an address, if it has one.
+///
+/// # Errors
+/// The database's.
+pub fn find(db: &mut AnyConnection, realm: &str, address: &str) -> Result<Option<Guard>, Error> {
+    let row = on_each!(db, c => dsl::guards
+        .find((realm, address))
+        .select((dsl::failures, dsl::comparisons, dsl::next_guess_at))
+        .first::<Row>(c)
+        .optional())?;
+    Ok(row.map(Guard::from))
+}
+
+/// The guards of an address in all realms.
+///
+/// # Errors
+/// The database's.
+pub fn list(db: &mut AnyConnection, address: &str) -> Result<Vec<(String, Guard)>, Error> {
+    let columns = (dsl::realm, (dsl::failures, dsl::comparisons, dsl::next_guess_at));
+    let rows = on_each!(db, c => dsl::guards
+        .filter(dsl::address.eq(address))
+        .select(columns)
+        .order(dsl::realm)
+        .load::<(String, Row)>(c))?;
+    Ok(rows.into_iter().map(|(realm, row)| (realm, row.into())).collect())
+}
+
+/// Takes the brake off, after a success or by an operator's act. False when it was not on.
+///
+/// # Errors
+/// The database's.
+pub fn open(db: &mut AnyConnection, realm: &str, address: &str) -> Result<bool, Error> {
+    let rows = on_each!(db, c => diesel::delete(dsl::guards.find((realm, address))).execute(c))?;
+    Ok(rows == 1)
+}

@@ -1,0 +1,185 @@
+//! Connections that blocking work takes turns on: PostgreSQL's, and SQLite's readers.
+//!
+//! Guarantees: waiting for a connection is asynchronous, bounded in number and in time; a connection that failed
+//! unexpectedly is never used again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel::r2d2::{self, ManageConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Abort, AnyConnection, StoreError, is_retryable};
+use crate::config::Database;
+
+/// Tries of one write that PostgreSQL rolled back for another's sake.
+const TRIES: usize = 4;
+
+type Connect = Box<dyn Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync>;
+
+pub(super) struct Pool {
+    connections: r2d2::Pool<Manager>,
+    /// One permit a connection.
+    turns: Arc<Semaphore>,
+    /// One permit for each that waits or works.
+    queue: Arc<Semaphore>,
+    queue_size: u32,
+    deadline: Duration,
+}
+
+struct Manager(Connect);
+
+/// A pooled connection, and whether it may be used again.
+struct Pooled {
+    connection: AnyConnection,
+    broken: bool,
+}
+
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Manager")
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = Pooled;
+    type Error = ConnectionError;
+
+    fn connect(&self) -> Result<Pooled, ConnectionError> {
+        Ok(Pooled { connection: (self.0)()?, broken: false })
+    }
+
+    fn is_valid(&self, pooled: &mut Pooled) -> Result<(), ConnectionError> {
+        pooled.connection.execute("SELECT 1").map_err(ConnectionError::CouldntSetupConfiguration)
+    }
+
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
+        pooled.broken
+    }
+}
+
+impl Pool {
+    pub(super) fn new<C>(config: &Database, connect: C) -> Result<Self, StoreError>
+    where
+        C: Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync + 'static,
+    {
+        let size = config.connections;
+        let connections = r2d2::Pool::builder()
+            .max_size(size)
+            .min_idle(Some(1))
+            // A broken connection is found by its first statement; asking each time costs a round trip.
+            .test_on_check_out(false)
+            .connection_timeout(config.deadline)
+            .build(Manager(Box::new(connect)))
+            .map_err(|error| StoreError::Connect(error.to_string()))?;
+        let count = |number: u32| usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS);
+        let queue_size = size.saturating_add(config.queue);
+        Ok(Self {
+            connections,
+            turns: Arc::new(Semaphore::new(count(size))),
+            queue: Arc::new(Semaphore::new(count(queue_size))),
+            queue_size,
+            deadline: config.deadline,
+        })
+    }
+
+    pub(super) async fn read<T, F>(self: Arc<Self>, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<T, diesel::result::Error> + Send + 'static,
+    {
+        let run = move |db: &mut AnyConnection| {
+            query(db).map_err(|source| StoreError::Database { doing: "reading", source })
+        };
+        self.on_a_connection(run).await
+    }
+
+    pub(super) async fn write<T, R, F>(self: Arc<Self>, job: F) -> Result<Result<T, R>, StoreError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
+    {
+        self.on_a_connection(move |db| in_transaction(db, &job)).await
+    }
+
+    pub(super) fn write_detached<R, F>(self: Arc<Self>, doing: &'static str, job: F)
+    where
+        R: Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
+    {
+        let span = tracing::Span::current();
+        tokio::spawn(async move {
+            let done = self.write(job).await;
+            if let Err(error) = done {
+                span.in_scope(|| tracing::warn!(error = &error as &dyn std::error::Error, doing, "a write was lost"));
+            }
+        });
+    }
+
+    /// Waits for everything that was begun.
+    pub(super) async fn drain(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.queue.acquire_many(self.queue_size)).await;
+    }
+
+    async fn on_a_connection<T, F>(self: Arc<Self>, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (place, turn) = self.turn().await?;
+        let span = tracing::Span::current();
+        let work = move || {
+            let _held = (place, turn);
+            let mut pooled = self.connections.get().map_err(|error| StoreError::Connect(error.to_string()))?;
+            match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| run(&mut pooled.connection)))) {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => {
+                    pooled.broken = true;
+                    Err(error)
+                }
+                Err(panic) => {
+                    pooled.broken = true;
+                    drop(pooled);
+                    resume_unwind(panic)
+                }
+            }
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Panicked))
+    }
+
+    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), StoreError> {
+        let place = Arc::clone(&self.queue).try_acquire_owned().or(Err(StoreError::Overloaded))?;
+        let turn = tokio::time::timeout(self.deadline, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.or(Err(StoreError::Overloaded))?.or(Err(StoreError::Closed))?;
+        Ok((place, turn))
+    }
+}
+
+fn in_transaction<T, R>(
+    db: &mut AnyConnection,
+    job: &dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>>,
+) -> Result<Result<T, R>, StoreError> {
+    let failed = |source| StoreError::Database { doing: "writing", source };
+    for _ in 1..TRIES {
+        match try_transaction(db, job) {
+            Err(error) if is_retryable(&error) => db.execute("ROLLBACK").map_err(failed)?,
+            done => return done.map_err(failed),
+        }
+    }
+    try_transaction(db, job).map_err(failed)
+}
+
+fn try_transaction<T, R>(
+    db: &mut AnyConnection,
+    job: &dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>>,
+) -> Result<Result<T, R>, diesel::result::Error> {
+    db.execute("BEGIN")?;
+    match job(db) {
+        Ok(value) => db.execute("COMMIT").map(|()| Ok(value)),
+        Err(Abort::Refused(refusal)) => db.execute("ROLLBACK").map(|()| Err(refusal)),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}

@@ -1,0 +1,138 @@
+//! Forgetting, a little at a time.
+//!
+//! Guarantees: one job changes at most [`BATCH`] rows, and what was picked for deletion is deleted only while it
+//! still qualifies, so that a limit that is used again meanwhile is kept.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::connection::{AnyConnection, on_each};
+use super::deliveries::Status;
+use super::schema::{audit, budgets, challenges, deliveries, guards};
+use crate::domain::time::Timestamp;
+
+/// Rows of one job.
+pub const BATCH: usize = 500;
+const BATCH_ROWS: i64 = 500;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// A challenge is kept this long past its end, so that its story can be read.
+const CHALLENGE_KEPT: Duration = DAY;
+const DELIVERY_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// Failures outlive every reasonable attack.
+const GUARD_KEPT: Duration = Duration::from_secs(400 * 86_400);
+const AUDIT_KEPT: Duration = Duration::from_secs(400 * 86_400);
+
+/// What there is to forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chore {
+    /// Messages whose sender never told what became of them.
+    LostDeliveries,
+    /// Codes of challenges that are over.
+    DeadCodes,
+    /// Challenges that are long over.
+    Challenges,
+    /// Messages that are long past.
+    Deliveries,
+    /// Guards that nobody touched for more than a year.
+    Guards,
+    /// Budgets that are full again.
+    Budgets,
+    /// The oldest records.
+    Audit,
+}
+
+impl Chore {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::LostDeliveries,
+        Self::DeadCodes,
+        Self::Challenges,
+        Self::Deliveries,
+        Self::Guards,
+        Self::Budgets,
+        Self::Audit,
+    ];
+}
+
+/// Does one batch of a chore; the number of rows that it changed. Fewer than [`BATCH`]: there are no more.
+///
+/// # Errors
+/// The database's.
+pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize, Error> {
+    let at = now.as_millis();
+    let before = |age: Duration| now.minus(age).as_millis();
+    match chore {
+        Chore::LostDeliveries => {
+            let lost = deliveries::status.eq(Status::Pending.as_str()).and(deliveries::deadline_at.lt(at));
+            let change = (deliveries::status.eq(Status::Unknown.as_str()), deliveries::updated_at.eq(at));
+            on_each!(db, c => {
+                let ids: Vec<String> =
+                    deliveries::table.filter(lost).select(deliveries::id).limit(BATCH_ROWS).load(c)?;
+                diesel::update(deliveries::table.filter(deliveries::id.eq_any(ids)).filter(lost)).set(change).execute(c)
+            })
+        }
+        Chore::DeadCodes => {
+            let over = challenges::expires_at.lt(at).and(challenges::grant_expires_at.lt(at));
+            let holding = challenges::slots.ne(Vec::new()).or(challenges::code_hash.is_not_null());
+            let change = (challenges::slots.eq(Vec::new()), challenges::code_hash.eq(None::<Vec<u8>>));
+            on_each!(db, c => {
+                let ids: Vec<String> = challenges::table
+                    .filter(over)
+                    .filter(holding.clone())
+                    .select(challenges::id)
+                    .limit(BATCH_ROWS)
+                    .load(c)?;
+                diesel::update(challenges::table.filter(challenges::id.eq_any(ids))).set(change).execute(c)
+            })
+        }
+        Chore::Challenges => {
+            let over = challenges::expires_at.lt(before(CHALLENGE_KEPT));
+            on_each!(db, c => {
+                let ids: Vec<String> =
+                    challenges::table.filter(over).select(challenges::id).limit(BATCH_ROWS).load(c)?;
+                diesel::delete(challenges::table.filter(challenges::id.eq_any(ids))).execute(c)
+            })
+        }
+        Chore::Deliveries => {
+            let past = deliveries::created_at.lt(before(DELIVERY_KEPT));
+            on_each!(db, c => {
+                let ids: Vec<String> =
+                    deliveries::table.filter(past).select(deliveries::id).limit(BATCH_ROWS).load(c)?;
+                diesel::delete(deliveries::table.filter(deliveries::id.eq_any(ids))).execute(c)
+            })
+        }
+        Chore::Guards => {
+            // A guard that waits for an operator is never forgotten.
+            let idle = guards::updated_at
+                .lt(before(GUARD_KEPT))
+                .and(guards::next_guess_at.lt(Timestamp::NEVER.as_millis()));
+            on_each!(db, c => {
+                let keys: Vec<(String, String)> = guards::table
+                    .filter(idle)
+                    .select((guards::realm, guards::address))
+                    .limit(BATCH_ROWS)
+                    .load(c)?;
+                keys.iter().try_fold(0, |done, (realm, address)| {
+                    let row = guards::table.find((realm, address)).filter(idle);
+                    Ok(done + diesel::delete(row).execute(c)?)
+                })
+            })
+        }
+        Chore::Budgets => {
+            let full = budgets::arrival.lt(at).and(budgets::total_arrival.lt(at)).and(budgets::ready_at.lt(at));
+            on_each!(db, c => {
+                let keys: Vec<String> = budgets::table.filter(full).select(budgets::key).limit(BATCH_ROWS).load(c)?;
+                diesel::delete(budgets::table.filter(budgets::key.eq_any(keys)).filter(full)).execute(c)
+            })
+        }
+        Chore::Audit => on_each!(db, c => {
+            let oldest: Vec<(i64, i64)> =
+                audit::table.select((audit::id, audit::at)).order(audit::id).limit(BATCH_ROWS).load(c)?;
+            let past = oldest.into_iter().filter(|(_, written)| *written < before(AUDIT_KEPT)).map(|(id, _)| id);
+            diesel::delete(audit::table.filter(audit::id.eq_any(past.collect::<Vec<_>>()))).execute(c)
+        }),
+    }
+}

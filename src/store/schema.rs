@@ -1,0 +1,105 @@
+//! The tables, as diesel sees both databases.
+
+diesel::table! {
+    users (id) {
+        id -> Text,
+        realm -> Text,
+        name -> Nullable<Text>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    identities (realm, address) {
+        realm -> Text,
+        address -> Text,
+        user_id -> Text,
+        upstream_id -> Nullable<Text>,
+        created_at -> BigInt,
+        last_login_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    challenges (id) {
+        id -> Text,
+        dialect -> Text,
+        purpose -> Text,
+        app_id -> Text,
+        realm -> Text,
+        address -> Text,
+        secret_hash -> Nullable<Binary>,
+        key_id -> Text,
+        salt -> Binary,
+        slots -> Binary,
+        version -> Integer,
+        guesses -> Integer,
+        repeats -> Integer,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        consumed_at -> Nullable<BigInt>,
+        code_hash -> Nullable<Binary>,
+        user_id -> Nullable<Text>,
+        is_new_user -> Bool,
+        grant_hash -> Nullable<Binary>,
+        grant_expires_at -> BigInt,
+        lease_until -> BigInt,
+        minted_at -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    deliveries (id) {
+        id -> Text,
+        challenge_id -> Text,
+        address -> Text,
+        channel -> Text,
+        network -> Text,
+        status -> Text,
+        provider -> Nullable<Text>,
+        provider_id -> Nullable<Text>,
+        error -> Nullable<Text>,
+        created_at -> BigInt,
+        deadline_at -> BigInt,
+        updated_at -> BigInt,
+        verified_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    guards (realm, address) {
+        realm -> Text,
+        address -> Text,
+        failures -> Integer,
+        comparisons -> Integer,
+        next_guess_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    budgets (key) {
+        key -> Text,
+        arrival -> BigInt,
+        total_arrival -> BigInt,
+        ready_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit (id) {
+        id -> BigInt,
+        at -> BigInt,
+        event -> Text,
+        realm -> Nullable<Text>,
+        app_id -> Nullable<Text>,
+        address -> Nullable<Text>,
+        challenge_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        network -> Nullable<Text>,
+        detail -> Nullable<Text>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(users, identities);
