@@ -26,6 +26,7 @@ use crate::domain::guard::{Guard, Opening};
 use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// What a code of these use cases is good for.
@@ -68,6 +69,8 @@ pub struct Login {
     pub policy: Policy,
     /// How much to send.
     pub limits: Limits,
+    /// What came of it all.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

@@ -53,6 +53,19 @@ pub enum UpstreamError {
     Unknown(String),
 }
 
+impl UpstreamError {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Unavailable(_) => "unavailable",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// Mints and revokes the tokens of one chat backend.
 pub trait Upstream: Send + Sync {
     /// Mints a token. Called only for a user who has proved their address, never twice at once for one login.

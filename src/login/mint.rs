@@ -69,6 +69,7 @@ impl Login {
             Ok(minted) => minted,
             Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
         };
+        self.metrics.count_mint(&challenge.realm, minted.as_ref().map_or_else(UpstreamError::kind, |_| "minted"));
         let ended = match &minted {
             Ok(_) => Ended::Minted,
             Err(error @ UpstreamError::Unknown(_)) => Ended::Unknown(error.to_string()),

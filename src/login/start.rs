@@ -81,6 +81,22 @@ pub enum Started {
     NoChallenge,
 }
 
+impl Started {
+    /// Its name in metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Sent(_) => "sent",
+            Self::StillValid { .. } => "still_valid",
+            Self::TooSoon(_) => "too_soon",
+            Self::NotServed => "not_served",
+            Self::BadAddress => "bad_address",
+            Self::Blocked => "blocked",
+            Self::Undeliverable => "undeliverable",
+            Self::NoChallenge => "no_challenge",
+        }
+    }
+}
+
 /// A code that is on its way, or may be.
 pub struct Sent {
     /// The challenge.
@@ -151,6 +167,12 @@ impl Login {
     /// # Errors
     /// [`LoginError`]: nothing was sent.
     pub async fn start(&self, start: Start) -> Result<Started, LoginError> {
+        let started = self.start_uncounted(start).await;
+        self.metrics.count_start(started.as_ref().map_or("error", Started::kind));
+        started
+    }
+
+    async fn start_uncounted(&self, start: Start) -> Result<Started, LoginError> {
         if !self.policy.serves(start.address.country()) {
             return Ok(Started::NotServed);
         }
@@ -170,6 +192,12 @@ impl Login {
     /// # Errors
     /// [`LoginError`]: nothing was sent.
     pub async fn resend(&self, resend: Resend) -> Result<Started, LoginError> {
+        let started = self.resend_uncounted(resend).await;
+        self.metrics.count_start(started.as_ref().map_or("error", Started::kind));
+        started
+    }
+
+    async fn resend_uncounted(&self, resend: Resend) -> Result<Started, LoginError> {
         for _ in 0..2 {
             let key = Key::V1 { id: resend.id.clone(), secret: resend.secret.hash() };
             let found = self.store.read(move |db| challenges::find(db, &key)).await?;
@@ -412,6 +440,7 @@ impl Login {
         }
         let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
         let kind = error.as_ref().map(SendError::kind);
+        self.metrics.count_delivery(report.provider.as_deref(), kind.unwrap_or("accepted"));
         let outcome = Outcome { status, provider: report.provider, provider_id, error: kind };
         let (id, now, rate) = (message.id.clone(), self.clock.now(), self.limits.per_address);
         let key = address_key(message.to.as_str());

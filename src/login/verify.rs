@@ -52,6 +52,20 @@ pub enum Verified {
     InFlight,
 }
 
+impl Verified {
+    /// Its name in metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::NotMinted(_) => "not_minted",
+            Self::Wrong { .. } => "wrong",
+            Self::TooSoon(_) => "too_soon",
+            Self::NoChallenge => "no_challenge",
+            Self::InFlight => "in_flight",
+        }
+    }
+}
+
 /// A guess that was counted.
 struct Charged {
     challenge: Challenge,
@@ -74,6 +88,12 @@ impl Login {
     /// # Errors
     /// [`LoginError`]: the guess may have been counted; nothing was accepted that cannot be posted again.
     pub async fn verify(&self, verify: Verify) -> Result<Verified, LoginError> {
+        let verified = self.verify_uncounted(verify).await;
+        self.metrics.count_verify(verified.as_ref().map_or("error", Verified::kind));
+        verified
+    }
+
+    async fn verify_uncounted(&self, verify: Verify) -> Result<Verified, LoginError> {
         let now = self.clock.now();
         let (key, otp, network) = (verify.key.clone(), self.otp.clone(), verify.client.key());
         let charge = move |db: &mut AnyConnection| charge(db, &key, otp.attempts, otp.at_cap, &network, now);

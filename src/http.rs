@@ -1,0 +1,106 @@
+//! The public listener: parses and renders; decides nothing.
+//!
+//! Guarantees: no request can cause a panic or a 5xx by what it holds. A body is at most [`body::LIMIT`] and comes
+//! within its deadline; work in flight is bounded, and what is too much is told to come back. A use case runs as a
+//! task of its own, so that a client's reset never stops it half way.
+
+mod body;
+mod client;
+mod connection;
+mod mesibo;
+mod ops;
+mod problem;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use self::client::TrustedProxies;
+pub use self::ops::configure as configure_probes;
+pub use self::server::{Listener, Serving, serve};
+use crate::ambient::Clock;
+use crate::config::{Apps, ClientTexts};
+use crate::login::Login;
+use crate::store::Store;
+use crate::telemetry::{InFlight, Metrics};
+
+/// What handlers share.
+pub struct Gateway {
+    /// The use cases.
+    pub login: Login,
+    /// The apps we serve.
+    pub apps: Apps,
+    /// What the mesibo dialect adds to its answers.
+    pub texts: ClientTexts,
+    /// Whose word on a client's address counts.
+    pub proxies: TrustedProxies,
+    /// One permit for each request that is worked on.
+    pub in_flight: Arc<Semaphore>,
+    /// For a request's body.
+    pub body_timeout: Duration,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether we are up.
+    pub health: Arc<Health>,
+}
+
+/// Whether this process should be sent requests.
+pub struct Health {
+    store: Arc<Store>,
+    stopping: AtomicBool,
+}
+
+/// The right to work on a request.
+struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _counted: InFlight,
+}
+
+impl Gateway {
+    /// A turn, if there is one now.
+    fn turn(&self) -> Option<Turn> {
+        match Arc::clone(&self.in_flight).try_acquire_owned() {
+            Ok(permit) => Some(Turn { _permit: permit, _counted: self.metrics.track_in_flight() }),
+            Err(_) => {
+                self.metrics.count_shed();
+                None
+            }
+        }
+    }
+}
+
+impl Health {
+    /// Up.
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store, stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on the answer is no.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    async fn is_ready(&self) -> Result<(), String> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err("stopping".to_owned());
+        }
+        self.store.ping().await.map_err(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database does not answer");
+            error.to_string()
+        })
+    }
+}
+
+/// The public routes.
+pub fn configure(config: &mut web::ServiceConfig) {
+    mesibo::configure(config);
+    ops::configure(config);
+    config.default_service(web::to(problem::not_found));
+}

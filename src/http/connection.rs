@@ -1,0 +1,174 @@
+//! Connections: how many there may be, and how long each may dawdle.
+//!
+//! actix times the head of a connection's first request alone. [`Watched`] times the head of every later one, too:
+//! a client that has begun to send one must finish it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::client::TrustedProxies;
+use crate::domain::network::ClientIp;
+
+/// How many connections there may be.
+pub(super) struct Connections {
+    total_limit: u32,
+    per_ip_limit: u32,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    total: u32,
+    per_ip: HashMap<String, u32>,
+}
+
+/// A connection that counts until it is dropped.
+struct Ticket {
+    connections: Arc<Connections>,
+    /// `None` for a trusted proxy, behind which everybody stands.
+    key: Option<String>,
+}
+
+impl Connections {
+    pub(super) fn new(total_limit: u32, per_ip_limit: u32) -> Self {
+        Self { total_limit, per_ip_limit, open: Mutex::default() }
+    }
+
+    fn admit(self: &Arc<Self>, peer: IpAddr, proxies: &TrustedProxies) -> Option<Ticket> {
+        let key = (!proxies.contains(peer)).then(|| ClientIp::new(peer).key());
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_this = key.as_ref().and_then(|key| open.per_ip.get(key).copied()).unwrap_or(0);
+        if open.total >= self.total_limit || of_this >= self.per_ip_limit {
+            return None;
+        }
+        open.total += 1;
+        if let Some(key) = &key {
+            open.per_ip.insert(key.clone(), of_this + 1);
+        }
+        Some(Ticket { connections: Arc::clone(self), key })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        let Some(key) = &self.key else { return };
+        match open.per_ip.get_mut(key) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => {
+                open.per_ip.remove(key);
+            }
+        }
+    }
+}
+
+/// What a connection is doing, as its requests tell.
+pub(super) struct Phase(Cell<Doing>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// Nothing of the next request has come.
+    Idle,
+    /// Its head is coming.
+    Head,
+    /// It is being answered.
+    Answering,
+}
+
+impl Phase {
+    /// The head is complete.
+    pub(super) fn begin_answer(&self) {
+        self.0.set(Doing::Answering);
+    }
+
+    /// The answer is made; the next head may come.
+    pub(super) fn end_answer(&self) {
+        self.0.set(Doing::Idle);
+    }
+}
+
+/// A connection with a deadline for every head.
+pub(super) struct Watched {
+    stream: TcpStream,
+    phase: Rc<Phase>,
+    head_timeout: Duration,
+    deadline: RefCell<Option<Pin<Box<Sleep>>>>,
+    _ticket: Ticket,
+}
+
+impl Watched {
+    /// Takes a connection in, if there is room.
+    pub(super) fn admit(
+        stream: TcpStream,
+        connections: &Arc<Connections>,
+        proxies: &TrustedProxies,
+        head_timeout: Duration,
+    ) -> io::Result<Self> {
+        let peer = stream.peer_addr()?.ip();
+        let ticket = connections.admit(peer, proxies).ok_or(io::ErrorKind::ConnectionRefused)?;
+        stream.set_nodelay(true)?;
+        let phase = Rc::new(Phase(Cell::new(Doing::Idle)));
+        Ok(Self { stream, phase, head_timeout, deadline: RefCell::new(None), _ticket: ticket })
+    }
+
+    pub(super) fn phase(&self) -> Rc<Phase> {
+        Rc::clone(&self.phase)
+    }
+
+    pub(super) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    /// Ready, with an error, when a head that has begun is overdue.
+    fn poll_overdue(&self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let mut deadline = self.deadline.borrow_mut();
+        if self.phase.0.get() != Doing::Head {
+            *deadline = None;
+            return Poll::Pending;
+        }
+        let sleep = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_timeout)));
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come in time"))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before && self.phase.0.get() == Doing::Idle {
+            self.phase.0.set(Doing::Head);
+        }
+        if let Poll::Ready(error) = self.poll_overdue(context) {
+            return Poll::Ready(Err(error));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,123 @@
+//! Logs and metrics.
+//!
+//! Guarantees: only our own code speaks below WARN, because some libraries print at TRACE what they carry. Metrics
+//! are labelled by outcome, provider and realm, never by anything that a client sends.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// A subscriber that writes lines of this kind to `writer`.
+pub fn subscriber<W>(log: Log, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::new(format!("warn,latchkey={}", log.level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match log.format {
+        LogFormat::Human => Box::new(builder.with_ansi(false).with_target(false).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    }
+}
+
+/// Sends all logs of this process to standard error.
+pub fn init(log: Log) {
+    // Only a second call fails, and then the first subscriber keeps working.
+    let _ = subscriber(log, std::io::stderr).try_init();
+}
+
+/// One label and its value.
+type Label = [(&'static str, String); 1];
+/// Two labels and their values.
+type Labels = [(&'static str, String); 2];
+
+/// What the operator's dashboards count.
+pub struct Metrics {
+    registry: Registry,
+    starts: Family<Label, Counter>,
+    deliveries: Family<Labels, Counter>,
+    verifies: Family<Label, Counter>,
+    mints: Family<Labels, Counter>,
+    shed: Counter,
+    in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("latchkey");
+        let starts = Family::default();
+        registry.register("login_starts", "Requests for a code, by what came of them", starts.clone());
+        let deliveries = Family::default();
+        registry.register("deliveries", "Messages, by provider and what became of them", deliveries.clone());
+        let verifies = Family::default();
+        registry.register("login_verifies", "Guesses, by what they were", verifies.clone());
+        let mints = Family::default();
+        registry.register("mints", "Calls for a chat token, by realm and what came of them", mints.clone());
+        let shed = Counter::<u64, AtomicU64>::default();
+        registry.register("requests_shed", "Requests that were told to come back", shed.clone());
+        let in_flight = Gauge::default();
+        registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
+        Self { registry, starts, deliveries, verifies, mints, shed, in_flight }
+    }
+}
+
+impl Metrics {
+    /// A code was asked for.
+    pub fn count_start(&self, outcome: &'static str) {
+        self.starts.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A message ended.
+    pub fn count_delivery(&self, provider: Option<&str>, outcome: &'static str) {
+        let provider = provider.unwrap_or("none").to_owned();
+        self.deliveries.get_or_create(&[("provider", provider), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A guess came in.
+    pub fn count_verify(&self, outcome: &'static str) {
+        self.verifies.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A backend was called.
+    pub fn count_mint(&self, realm: &str, outcome: &'static str) {
+        self.mints.get_or_create(&[("realm", realm.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A request was told to come back.
+    pub fn count_shed(&self) {
+        self.shed.inc();
+    }
+
+    /// Counts a request while it is worked on.
+    pub fn track_in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// All of it in the OpenMetrics text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// Ends the count of a request when it is dropped.
+pub struct InFlight(Gauge<i64, std::sync::atomic::AtomicI64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
