@@ -3,12 +3,25 @@
 //! Guarantees: an [`Upstream`] call has a deadline, follows no redirect, reads at most 64 KiB, and relays nothing of
 //! the backend's own words to a client. An operator's fault is logged once, with the fix.
 
+mod fault;
+mod http;
+mod jwt;
+mod mesibo;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::ambient::{Clock, Entropy};
+use crate::config::UpstreamConfig;
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
+
+pub use http::ClientError;
+pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.
 #[derive(Debug, Clone)]
@@ -73,4 +86,50 @@ pub trait Upstream: Send + Sync {
 
     /// Ends the user's tokens, where the backend can.
     fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>>;
+}
+
+/// An upstream that cannot be had. The text names its configuration key and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// It is called over HTTP, and there is no client.
+    #[error("upstreams.{name}: {error}")]
+    Client {
+        /// The upstream.
+        name: String,
+        /// Why there is none.
+        error: ClientError,
+    },
+    /// It signs, and cannot.
+    #[error("upstreams.{name}.{error}")]
+    Jwt {
+        /// The upstream.
+        name: String,
+        /// Why it cannot.
+        error: JwtError,
+    },
+}
+
+/// Makes every configured backend ready to be called.
+///
+/// # Errors
+/// With the first one that cannot be: a signing key that is none, a claim that does not compile, no certificate
+/// authorities.
+pub fn build(
+    upstreams: &BTreeMap<String, UpstreamConfig>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildError> {
+    let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
+        match config {
+            UpstreamConfig::Jwt(config) => {
+                let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
+                Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))
+            }
+            UpstreamConfig::Mesibo(config) => {
+                let made = mesibo::Mesibo::new(name, config);
+                Ok(Arc::new(made.map_err(|error| BuildError::Client { name: name.clone(), error })?))
+            }
+        }
+    };
+    upstreams.iter().map(|(name, config)| Ok((name.clone(), make(name, config)?))).collect()
 }
