@@ -76,24 +76,32 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {error}\n  fix: name an existing file with --config, or leave it out")]
+    #[error(
+        "cannot read {path}: {error}\n  fix: name a file that exists with --config or LATCHKEY_CONFIG, or neither"
+    )]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("{path} is not TOML: {error}")]
+    /// The file is not TOML. The line itself is not quoted: it may hold a secret.
+    #[error("{path}, line {line}, is not TOML: {message}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        error: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Why.
+        message: String,
     },
     /// The file and the variables say something that cannot be.
-    #[error("the configuration has {} problem(s):{}", .0.len(), .0.iter().map(|p| format!("\n  {p}")).collect::<String>())]
+    #[error("the configuration has {} problem(s):\n  {}", .0.len(), lines(.0))]
     Problems(Vec<Problem>),
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 impl Config {
@@ -110,8 +118,11 @@ impl Config {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ConfigError::File { path, error }),
         };
-        let syntax = |error| ConfigError::Syntax { path: path.clone(), error: Box::new(error) };
-        let table: toml::Table = text.parse().map_err(syntax)?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ConfigError::Syntax { path: path.clone(), line, message: error.message().to_owned() }
+        })?;
         Self::parse(table, &path.display().to_string(), variables)
     }
 
@@ -132,8 +143,10 @@ impl Config {
         source: &str,
         variables: &BTreeMap<String, String>,
     ) -> (Result<Self, ConfigError>, Asked) {
-        let is_setting =
-            |name: &str| name.contains("__") || ["LATCHKEY_MODE", "LATCHKEY_PUBLIC_URL"].contains(&name);
+        let is_setting = |name: &str| {
+            let key = name.strip_prefix(reader::PREFIX).unwrap_or_default();
+            key.contains("__") || ["MODE", "PUBLIC_URL"].contains(&key)
+        };
         let variables = variables.iter().filter(|(name, _)| is_setting(name));
         let variables = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
         let document = reader::Document::new(table, source, &variables);
@@ -157,11 +170,11 @@ impl Config {
         let server = server::read_server(&root, assumed, remote);
         let database = server::read_database(&root);
         let log = server::read_log(&root);
-        let otp = otp::read_otp(&root, assumed);
+        let (length, otp) = otp::read_otp(&root, assumed);
         let policy = otp::read_policy(&root, assumed);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
-        let apps = apps::read_apps(&root, assumed, &upstreams, &otp);
+        let apps = apps::read_apps(&root, assumed, &upstreams, length);
         let mesibo = apps::read_client_texts(&root);
         let providers = providers::read_providers(&root, assumed);
         let routes = providers::read_routes(&root, &providers);
@@ -169,16 +182,16 @@ impl Config {
         Some(Self {
             mode: mode?,
             public_url,
-            server: server?,
+            server,
             database: database?,
             otp: otp?,
             policy,
             limits,
             log: log?,
-            apps: apps?,
+            apps,
             mesibo,
-            upstreams,
-            providers,
+            upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
+            providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             routes,
         })
     }

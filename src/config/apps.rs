@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::otp::Otp;
 use super::reader::Section;
 use super::upstreams::UpstreamConfig;
 use super::{Mode, upstreams};
@@ -56,9 +55,9 @@ impl Apps {
 pub(super) fn read_apps(
     root: &Section<'_>,
     mode: Mode,
-    known: &BTreeMap<String, UpstreamConfig>,
-    otp: &Option<Otp>,
-) -> Option<Apps> {
+    known: &BTreeMap<String, Option<UpstreamConfig>>,
+    length: CodeLength,
+) -> Apps {
     let sections = root.list("apps");
     if sections.is_empty() {
         if mode == Mode::Production {
@@ -69,14 +68,15 @@ pub(super) fn read_apps(
         }
         let upstream = known.keys().next().cloned().unwrap_or_else(|| upstreams::LOCAL.to_owned());
         let dialects = vec![Dialect::Mesibo, Dialect::V1];
+        check_length(root, "apps", &dialects, length);
         let any = App { name: "Latchkey".to_owned(), upstream, dialects, result: ResultSpelling::Auto };
-        return Some(Apps { listed: BTreeMap::new(), any: Some(any) });
+        return Apps { listed: BTreeMap::new(), any: Some(any) };
     }
     let mut listed = BTreeMap::new();
     for section in sections {
-        let id =
-            section.required::<String>("id", "the id that the app posts, such as \"com.messenger.appid\"");
-        let app = read_app(&section, mode, known, otp);
+        let id = section
+            .required::<String>("id", "set the id that the app posts, such as \"com.messenger.appid\"");
+        let app = read_app(&section, mode, known, length);
         if let (Some(id), Some(app)) = (id, app) {
             if !(1..=MAX_APP_ID_BYTES).contains(&id.len()) || id.trim() != id {
                 section.problem("id", "must be 1 to 128 bytes without blanks around it");
@@ -86,35 +86,31 @@ pub(super) fn read_apps(
         }
         section.finish();
     }
-    Some(Apps { listed, any: None })
+    Apps { listed, any: None }
 }
 
 fn read_app(
     section: &Section<'_>,
     mode: Mode,
-    known: &BTreeMap<String, UpstreamConfig>,
-    otp: &Option<Otp>,
+    known: &BTreeMap<String, Option<UpstreamConfig>>,
+    length: CodeLength,
 ) -> Option<App> {
-    let name = section.required("name", "what messages call the app, such as \"Messenger\"");
+    let name = section.required("name", "set what messages call the app, such as \"Messenger\"");
     let only = (known.len() == 1).then(|| known.keys().next().cloned()).flatten();
-    let upstream = match section.optional::<String>("upstream").or(only) {
-        Some(upstream) if known.contains_key(&upstream) => Some((upstream.clone(), &known[&upstream])),
-        Some(_) => {
-            section.problem("upstream", "there is no [upstreams.…] of that name");
-            None
-        }
-        None => {
-            section.problem("upstream", "which of the [upstreams.…] mints its tokens");
-            None
-        }
-    };
+    let upstream = section.optional::<String>("upstream").or(only);
+    let config = upstream.as_ref().and_then(|upstream| known.get(upstream));
+    if upstream.is_none() {
+        section.problem("upstream", "name the one of the [upstreams.…] that mints its tokens");
+    } else if config.is_none() {
+        section.problem("upstream", "there is no [upstreams.…] of that name");
+    }
     let spellings = [
         ("auto", ResultSpelling::Auto),
         ("strings", ResultSpelling::Strings),
         ("booleans", ResultSpelling::Booleans),
     ];
     let result = section.choice("result", "auto", &spellings);
-    let default: &[Dialect] = match (mode, upstream.as_ref().map(|(_, config)| *config)) {
+    let default: &[Dialect] = match (mode, config.and_then(Option::as_ref)) {
         (Mode::Development, _) => &[Dialect::Mesibo, Dialect::V1],
         (Mode::Production, Some(UpstreamConfig::Mesibo(_))) => &[Dialect::Mesibo],
         (Mode::Production, _) => &[Dialect::V1],
@@ -128,13 +124,16 @@ fn read_app(
         section.problem("dialects", "must be a list of \"mesibo\" and \"v1\"");
         return None;
     };
-    if dialects.contains(&Dialect::Mesibo) && otp.as_ref().is_some_and(|otp| otp.length != CodeLength::SIX) {
-        section.problem(
-            "dialects",
-            "mesibo's apps take six digits only: set otp.length = 6 or leave \"mesibo\" out",
-        );
+    check_length(section, "dialects", &dialects, length);
+    Some(App { name: name?, upstream: upstream?, dialects, result: result? })
+}
+
+fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: CodeLength) {
+    if dialects.contains(&Dialect::Mesibo) && length != CodeLength::SIX {
+        let fix = "mesibo's apps take six digits only: set otp.length = 6, or give each of the [[apps]] \
+                   dialects = [\"v1\"]";
+        section.problem(key, fix);
     }
-    Some(App { name: name?, upstream: upstream?.0, dialects, result: result? })
 }
 
 /// `[mesibo]`: what the mesibo dialect adds to its answers, for mesibo's own apps.

@@ -1,6 +1,7 @@
 //! `[otp]`, `[policy]`, `[limits]`.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,20 +69,17 @@ pub struct Limits {
 }
 
 /// A code lives ten minutes at most (NIST SP 800-63B §3.1.3.2).
-const MAX_LIFETIME: Duration = Duration::from_secs(600);
+const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_mins(10);
 const GENERATED_PEPPER: &str = "latchkey.pepper";
 
-pub(super) fn read_otp(root: &Section<'_>, mode: Mode) -> Option<Otp> {
+/// The length apart from the rest: whether it suits the apps is told even where the rest is wrong.
+pub(super) fn read_otp(root: &Section<'_>, mode: Mode) -> (CodeLength, Option<Otp>) {
     let section = root.section("otp");
     let digits =
         section.ranged("length", 6, 6..=10, "fewer digits can be guessed, and no phone autofills more");
-    let lifetime = section.get("lifetime", Duration::from_secs(300));
-    if !(Duration::from_secs(30)..=MAX_LIFETIME).contains(&lifetime) {
-        section.problem(
-            "lifetime",
-            "must be 30s to 10m: a longer one gives guessing more time (NIST SP 800-63B)",
-        );
-    }
+    let length = u8::try_from(digits).ok().and_then(CodeLength::new).unwrap_or(CodeLength::SIX);
+    let why = "a longer one gives guessing more time (NIST SP 800-63B)";
+    let lifetime = section.ranged("lifetime", Duration::from_mins(5), LIFETIMES, why);
     let attempts = section.ranged("attempts", 5, 1..=10, "guesses for one challenge");
     let at_cap = section.choice("at_cap", "slow", &[("slow", AtCap::Slow), ("close", AtCap::Close)]);
     let cost = HashCost {
@@ -90,46 +88,33 @@ pub(super) fn read_otp(root: &Section<'_>, mode: Mode) -> Option<Otp> {
     };
     let pepper = read_pepper(&section, mode);
     section.finish();
-    Some(Otp {
-        length: CodeLength::new(u8::try_from(digits).ok()?)?,
-        lifetime,
-        attempts: i32::try_from(attempts).ok()?,
-        at_cap: at_cap?,
-        cost,
-        pepper: pepper?,
-    })
+    let whole = || {
+        let attempts = i32::try_from(attempts).ok()?;
+        Some(Otp { length, lifetime, attempts, at_cap: at_cap?, cost, pepper: pepper? })
+    };
+    (length, whole())
 }
 
 fn read_pepper(section: &Section<'_>, mode: Mode) -> Option<PepperSource> {
-    let path = section.optional::<PathBuf>("pepper_file");
-    let generated = path.clone().unwrap_or_else(|| GENERATED_PEPPER.into());
-    let inline = section.has("pepper");
-    if mode == Mode::Development && !inline && !generated.exists() {
-        return Some(PepperSource::Generated(generated));
-    }
-    if mode == Mode::Development && !inline && path.is_none() {
-        return Some(PepperSource::Generated(generated));
-    }
-    if !inline && path.is_none() {
-        let fix = "production needs a secret key for codes: run `(umask 077; echo \"k1 $(openssl rand -hex 32)\" > \
-                   pepper)` and set otp.pepper_file to that file";
-        section.problem("pepper_file", fix);
-        return None;
+    let named = section.optional::<PathBuf>("pepper_file");
+    let inline = section.optional::<String>("pepper");
+    let to_be_made = inline.is_none() && named.as_ref().is_none_or(|path| !path.exists());
+    if mode == Mode::Development && to_be_made {
+        return Some(PepperSource::Generated(named.unwrap_or_else(|| GENERATED_PEPPER.into())));
     }
     if mode == Mode::Production
-        && let Some(path) = &path
+        && let Some(path) = &named
         && is_readable_by_others(path)
     {
         section.problem("pepper_file", &format!("other users can read it: chmod 600 {}", path.display()));
     }
-    let text = section.secret("pepper")?;
-    match Peppers::parse(text.expose_secret()) {
-        Ok(_) => Some(PepperSource::Given(text)),
-        Err(error) => {
-            section.problem(if inline { "pepper" } else { "pepper_file" }, &error.to_string());
-            None
-        }
+    let fix = "codes need a secret key, which only development makes by itself: run `(umask 077; echo \"k1 \
+               $(openssl rand -hex 32)\" > pepper)` and set otp.pepper_file to that file";
+    let text = section.required_secret("pepper", fix)?;
+    if let Err(error) = Peppers::parse(text.expose_secret()) {
+        section.secret_problem("pepper", &error.to_string());
     }
+    Some(PepperSource::Given(text))
 }
 
 fn is_readable_by_others(path: &Path) -> bool {
@@ -149,8 +134,8 @@ pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {
     if mode == Mode::Production && countries.is_empty() {
         section.problem(
             "countries",
-            "production needs the list of countries to send to: each one left out is one \
-                                      that nobody can pump messages to at your cost",
+            "production needs the list of countries to send to: each one left out is one that nobody can pump \
+             messages to at your cost",
         );
     }
     section.finish();
@@ -165,7 +150,7 @@ pub(super) fn read_limits(root: &Section<'_>) -> Limits {
         |_| {
             section.problem(
                 "send_waits",
-                "must be four times: behind the first, second, third and each later message",
+                "must be four waits: behind the first, second, third and each later message",
             );
             SendWaits::default()
         },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Mode;
 use super::reader::Section;
-use super::{Mode, upstreams};
 use crate::domain::channel::Channel;
 
 /// A way out for codes.
@@ -45,29 +45,30 @@ impl Routes {
 
 const CONSOLE: &str = "console";
 
-pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String, ProviderConfig> {
+/// `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
+pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String, Option<ProviderConfig>> {
     let mut providers = BTreeMap::new();
     let sections = root.named("providers");
     let none = sections.is_empty();
     for (name, section) in sections {
-        upstreams::check_name(&section, &name);
-        match section.optional::<String>("kind").as_deref() {
+        let config = match section.optional::<String>("kind").as_deref() {
             Some("console") if mode == Mode::Production => {
                 section.problem("kind", "production does not write codes to its log: configure a gateway");
+                read_console(&section)
             }
-            Some("console") => {
-                let console = ConsoleProvider { file: section.optional("file") };
-                providers.insert(name, ProviderConfig::Console(console));
-            }
+            Some("console") => read_console(&section),
             Some(_) | None => {
                 section.problem("kind", "must be \"console\"");
+                providers.insert(name, None);
                 continue;
             }
-        }
+        };
         section.finish();
+        providers.insert(name, Some(config));
     }
     if none && mode == Mode::Development {
-        providers.insert(CONSOLE.to_owned(), ProviderConfig::Console(ConsoleProvider { file: None }));
+        let console = ProviderConfig::Console(ConsoleProvider { file: None });
+        providers.insert(CONSOLE.to_owned(), Some(console));
     }
     if none && mode == Mode::Production {
         root.problem("providers", "production needs a way out for codes: write [providers.…]");
@@ -75,25 +76,31 @@ pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String,
     providers
 }
 
-pub(super) fn read_routes(root: &Section<'_>, providers: &BTreeMap<String, ProviderConfig>) -> Routes {
+fn read_console(section: &Section<'_>) -> ProviderConfig {
+    ProviderConfig::Console(ConsoleProvider { file: section.optional("file") })
+}
+
+pub(super) fn read_routes(
+    root: &Section<'_>,
+    providers: &BTreeMap<String, Option<ProviderConfig>>,
+) -> Routes {
     let outer = root.section("routes");
     let mut routes = BTreeMap::new();
     for channel in Channel::ALL {
-        let mut able =
-            providers.iter().filter(|(_, provider)| provider.channel() == channel).map(|(name, _)| name);
+        let serves =
+            |provider: &Option<ProviderConfig>| provider.as_ref().is_some_and(|p| p.channel() == channel);
         let section = outer.section(channel.as_str());
-        let order = match section.optional::<Vec<String>>("default") {
-            Some(order) => order,
-            None => able.next().into_iter().cloned().collect(),
-        };
-        if !section.has("default") && able.next().is_some() {
-            section.problem(
-                "default",
-                "several providers serve this channel: list them in the order to try them in",
-            );
+        let listed = section.optional::<Vec<String>>("default");
+        let order = listed.unwrap_or_else(|| {
+            let able = providers.iter().filter(|(_, provider)| serves(provider));
+            able.map(|(name, _)| name.clone()).collect()
+        });
+        if !section.has("default") && order.len() > 1 {
+            let fix = "several providers serve this channel: list them in the order to try them in";
+            section.problem("default", fix);
         }
         for name in &order {
-            if providers.get(name).is_none_or(|provider| provider.channel() != channel) {
+            if providers.get(name).is_none_or(|provider| provider.is_some() && !serves(provider)) {
                 section.problem("default", &format!("there is no [providers.{name}] for this channel"));
             }
         }

@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::setting::{Raw, Setting};
 
@@ -40,6 +41,7 @@ enum Node {
 /// The tree, and what reading it brought to light.
 pub(super) struct Document {
     root: Node,
+    file_name: String,
     problems: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with its default; the reference is tested against this.
     asked: RefCell<BTreeMap<String, Option<String>>>,
@@ -47,20 +49,24 @@ pub(super) struct Document {
 
 const NOT_SET: &str = "not set";
 
+/// What every variable of ours begins with.
+pub(super) const PREFIX: &str = "LATCHKEY_";
+
 impl Document {
-    /// Lays the variables over the file. Variables without `__` that are not top-level keys were left out before.
+    /// Lays the variables over the file. Only variables that name a key are passed in.
     pub(super) fn new(file: toml::Table, file_name: &str, variables: &BTreeMap<String, String>) -> Self {
         let mut root = Node::from_toml(toml::Value::Table(file), file_name);
         let mut problems = Vec::new();
         for (name, value) in variables {
-            let path = name.trim_start_matches("LATCHKEY_").to_ascii_lowercase().replace("__", ".");
+            let path = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase().replace("__", ".");
             if !root.set(&path, Node::Leaf(Raw::Env(value.clone()), name.clone())) {
                 let text =
                     "the variable names something that is not a single value; set it in the file".to_owned();
                 problems.push(Problem { key: path, source: name.clone(), text });
             }
         }
-        Self { root, problems: RefCell::new(problems), asked: RefCell::default() }
+        let file_name = file_name.to_owned();
+        Self { root, file_name, problems: RefCell::new(problems), asked: RefCell::default() }
     }
 
     /// The whole.
@@ -76,33 +82,53 @@ impl Document {
 
 impl Node {
     fn from_toml(value: toml::Value, source: &str) -> Self {
+        use toml::Value::{Array, Boolean, Datetime, Float, Integer, String, Table};
         match value {
-            toml::Value::Table(table) => Self::Table(
-                table.into_iter().map(|(key, value)| (key, Self::from_toml(value, source))).collect(),
-            ),
-            toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            Table(table) => {
+                let node = |(key, value)| (key, Self::from_toml(value, source));
+                Self::Table(table.into_iter().map(node).collect())
+            }
+            Array(items) if items.iter().any(toml::Value::is_table) => {
                 Self::List(items.into_iter().map(|item| Self::from_toml(item, source)).collect())
             }
-            leaf => Self::Leaf(Raw::Toml(leaf), source.to_owned()),
+            leaf @ (Array(_) | Boolean(_) | Datetime(_) | Float(_) | Integer(_) | String(_)) => {
+                Self::Leaf(Raw::Toml(leaf), source.to_owned())
+            }
+        }
+    }
+
+    /// Where its first value came from.
+    fn source(&self) -> Option<&str> {
+        match self {
+            Self::Table(table) => table.values().find_map(Self::source),
+            Self::List(items) => items.iter().find_map(Self::source),
+            Self::Leaf(_, source) => Some(source),
         }
     }
 
     /// Sets a leaf, making the branches on its way; false when a list or another leaf stands in the way.
     fn set(&mut self, path: &str, leaf: Self) -> bool {
         let Self::Table(table) = self else { return false };
-        match path.split_once('.') {
-            Some((first, rest)) => {
-                table.entry(first.to_owned()).or_insert_with(|| Self::Table(BTreeMap::new())).set(rest, leaf)
-            }
-            None => {
-                let free = !matches!(table.get(path), Some(Self::Table(_) | Self::List(_)));
-                if free {
-                    table.insert(path.to_owned(), leaf);
-                }
-                free
-            }
+        if let Some((first, rest)) = path.split_once('.') {
+            let branch = table.entry(first.to_owned()).or_insert_with(|| Self::Table(BTreeMap::new()));
+            return branch.set(rest, leaf);
         }
+        let free = !matches!(table.get(path), Some(Self::Table(_) | Self::List(_)));
+        if free {
+            table.insert(path.to_owned(), leaf);
+        }
+        free
     }
+}
+
+/// The key that names the file of a secret.
+fn file_key(key: &str) -> String {
+    format!("{key}_file")
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(plain) && !name.contains("__")
 }
 
 /// A branch of the document.
@@ -135,19 +161,19 @@ impl<'a> Section<'a> {
         self.value(key)
     }
 
-    /// A number within a range.
-    pub(super) fn ranged(
+    /// A number or a time within a range.
+    pub(super) fn ranged<T: Setting + PartialOrd + Copy>(
         &self,
         key: &str,
-        default: u32,
-        range: std::ops::RangeInclusive<u32>,
+        default: T,
+        range: RangeInclusive<T>,
         why: &str,
-    ) -> u32 {
+    ) -> T {
         let value = self.get(key, default);
         if range.contains(&value) {
             return value;
         }
-        self.problem(key, &format!("must be {} to {}: {why}", range.start(), range.end()));
+        self.problem(key, &format!("must be {} to {}: {why}", range.start().show(), range.end().show()));
         default
     }
 
@@ -162,10 +188,49 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// A secret, as [`Section::secret`]; a problem that says `fix` when it is not set or is blank.
+    pub(super) fn required_secret(&self, key: &str, fix: &str) -> Option<SecretString> {
+        let secret = self.secret(key);
+        if !self.has_secret(key) {
+            self.problem(&file_key(key), fix);
+        }
+        let blank = secret.as_ref().is_some_and(|secret| secret.expose_secret().trim().is_empty());
+        if blank {
+            self.secret_problem(key, &format!("is empty: {fix}"));
+        }
+        secret.filter(|_| !blank)
+    }
+
     /// A secret: `key` itself, or the content of the file that `<key>_file` names, less one line end.
     pub(super) fn secret(&self, key: &str) -> Option<SecretString> {
-        let file_key = format!("{key}_file");
-        let inline = self.optional::<String>(key);
+        self.ask(key, None);
+        self.read_secret(key)
+    }
+
+    /// A secret with a default that is none.
+    pub(super) fn secret_or(&self, key: &str, default: &str) -> Option<SecretString> {
+        self.ask(key, Some(default.to_owned().show()));
+        let secret = self.read_secret(key);
+        if self.has_secret(key) { secret } else { Some(default.into()) }
+    }
+
+    /// Whether a secret is set, in either of its two ways. This is asking for both, also where nobody reads it then.
+    pub(super) fn has_secret(&self, key: &str) -> bool {
+        let file_key = file_key(key);
+        self.ask(key, None);
+        self.ask(&file_key, None);
+        self.has(key) || self.has(&file_key)
+    }
+
+    /// Notes that a secret is wrong, at the key that it came by.
+    pub(super) fn secret_problem(&self, key: &str, text: &str) {
+        let file_key = file_key(key);
+        self.problem(if self.has(&file_key) { &file_key } else { key }, text);
+    }
+
+    fn read_secret(&self, key: &str) -> Option<SecretString> {
+        let file_key = file_key(key);
+        let inline = self.value::<String>(key);
         let path = self.optional::<PathBuf>(&file_key);
         match (inline, path) {
             (Some(_), Some(_)) => {
@@ -198,11 +263,15 @@ impl<'a> Section<'a> {
         Section { document: self.document, path: self.full(key), node, read: RefCell::default() }
     }
 
-    /// The branches under `key` by name, as `[providers.NAME]`.
+    /// The branches under `key` by name, as `[providers.NAME]`. Names are realms in the database and parts of
+    /// variables, so not every text is one.
     pub(super) fn named(&self, key: &str) -> Vec<(String, Section<'a>)> {
         let outer = self.section(key);
-        let Some(Node::Table(table)) = outer.node else { return Vec::new() };
-        table.keys().map(|name| (name.clone(), outer.section(name))).collect()
+        let names = outer.keys();
+        for name in names.iter().filter(|name| !is_name(name)) {
+            outer.problem(name, "the table's name must be 1 to 32 of a-z, 0-9, - and single _");
+        }
+        names.into_iter().map(|name| (name.clone(), outer.section(&name))).collect()
     }
 
     /// The branches of a list, as `[[apps]]`.
@@ -225,7 +294,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Keys of this branch that hold plain values, for tables whose keys the operator chooses.
+    /// The keys of this branch, for tables whose keys the operator chooses.
     pub(super) fn keys(&self) -> Vec<String> {
         match self.node {
             Some(Node::Table(table)) => table.keys().cloned().collect(),
@@ -238,22 +307,23 @@ impl<'a> Section<'a> {
         self.child(key).is_some()
     }
 
-    /// Notes that `key` is wrong, and why.
+    /// Notes that `key` is wrong, and why; once, however often it is read.
     pub(super) fn problem(&self, key: &str, text: &str) {
-        let source = match self.child(key) {
-            Some(Node::Leaf(_, source)) => source.clone(),
-            Some(Node::Table(_) | Node::List(_)) | None => NOT_SET.to_owned(),
-        };
-        let problem = Problem { key: self.full(key), source, text: text.to_owned() };
-        self.document.problems.borrow_mut().push(problem);
+        // A branch that holds no value came from the file: a variable always brings a value.
+        let source =
+            self.child(key).map_or(NOT_SET, |node| node.source().unwrap_or(&self.document.file_name));
+        let problem = Problem { key: self.full(key), source: source.to_owned(), text: text.to_owned() };
+        let mut problems = self.document.problems.borrow_mut();
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
     }
 
-    /// Notes every key that was not asked for. `known` names what this branch understands, for the message.
+    /// Notes every key that was not asked for, with those that this branch knows.
     pub(super) fn finish(self) {
         let Some(Node::Table(table)) = self.node else { return };
         let read = self.read.borrow();
-        let mut known: Vec<&str> = read.iter().map(String::as_str).collect();
-        known.sort_unstable();
+        let known: Vec<&str> = read.iter().map(String::as_str).collect();
         for key in table.keys().filter(|key| !read.contains(*key)) {
             self.problem(key, &format!("there is no such key; this table knows {}", known.join(", ")));
         }
@@ -261,7 +331,7 @@ impl<'a> Section<'a> {
 
     fn ask(&self, key: &str, default: Option<String>) {
         self.read.borrow_mut().insert(key.to_owned());
-        self.document.asked.borrow_mut().insert(self.full(key), default);
+        self.document.asked.borrow_mut().entry(self.full(key)).or_insert(default);
     }
 
     fn value<T: Setting>(&self, key: &str) -> Option<T> {

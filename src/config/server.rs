@@ -1,11 +1,12 @@
 //! `mode`, `public_url`, `[server]`, `[database]`, `[log]`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 use super::Mode;
 use super::reader::Section;
@@ -100,8 +101,9 @@ fn loopback_url() -> Url {
 
 const PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(10);
 
-pub(super) fn read_server(root: &Section<'_>, mode: Mode, allow_remote_development: bool) -> Option<Server> {
+pub(super) fn read_server(root: &Section<'_>, mode: Mode, allow_remote_development: bool) -> Server {
     let section = root.section("server");
     let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let listen = section.get("listen", loopback(PORT));
@@ -116,7 +118,14 @@ pub(super) fn read_server(root: &Section<'_>, mode: Mode, allow_remote_developme
     if listen == admin_listen && listen.port() != 0 {
         section.problem("admin_listen", "must differ from server.listen: metrics are not for the public");
     }
-    let seconds = |key: &str, default: u64| section.get(key, Duration::from_secs(default));
+    let seconds = |key: &str, default: u64| {
+        section.ranged(
+            key,
+            Duration::from_secs(default),
+            TIMEOUTS,
+            "without an end, few clients can hold it all",
+        )
+    };
     let server = Server {
         listen,
         admin_listen,
@@ -136,56 +145,58 @@ pub(super) fn read_server(root: &Section<'_>, mode: Mode, allow_remote_developme
         shutdown_timeout: seconds("shutdown_timeout", 30),
     };
     section.finish();
-    Some(server)
+    server
 }
 
 const DEFAULT_DATABASE: &str = "sqlite://latchkey.db";
 
 pub(super) fn read_database(root: &Section<'_>) -> Option<Database> {
     let section = root.section("database");
-    let default_url = (!section.has("url_file")).then(|| DEFAULT_DATABASE.to_owned());
-    let text = match section.secret("url") {
-        Some(url) => url.expose_secret().to_owned(),
-        None => default_url.unwrap_or_default(),
-    };
-    let url = parse_database_url(&text);
-    if let Err(fix) = &url {
-        section.problem("url", fix);
+    let url = section.secret_or("url", DEFAULT_DATABASE).map(|text| parse_database_url(text.expose_secret()));
+    if let Some(Err(fix)) = url {
+        section.secret_problem("url", fix);
     }
-    let database = Database {
-        url: url.ok()?,
-        connections: section.ranged("connections", 8, 1..=512, "connections to the database"),
-        queue: section.ranged("queue", 2048, 1..=1_000_000, "work that may wait for the database"),
-        deadline: section.get("deadline", Duration::from_secs(5)),
-    };
+    let deadlines = Duration::from_millis(1)..=Duration::from_mins(1);
+    let why = "somebody waits for the answer";
+    let (connections, queue, deadline) = (
+        section.ranged("connections", 8, 1..=512, "connections to the database"),
+        section.ranged("queue", 2048, 1..=1_000_000, "work that may wait for the database"),
+        section.ranged("deadline", Duration::from_secs(5), deadlines, why),
+    );
     section.finish();
-    Some(database)
+    Some(Database { url: url?.ok()?, connections, queue, deadline })
 }
 
 /// Never quotes the URL: it may hold a password.
-fn parse_database_url(text: &str) -> Result<DatabaseUrl, String> {
+fn parse_database_url(text: &str) -> Result<DatabaseUrl, &'static str> {
     let wanted = "must be sqlite://FILE or postgres://USER@HOST/NAME";
     if let Some(path) = text.strip_prefix("sqlite://") {
-        return if path.is_empty() { Err(wanted.to_owned()) } else { Ok(DatabaseUrl::Sqlite(path.into())) };
+        return if path.is_empty() { Err(wanted) } else { Ok(DatabaseUrl::Sqlite(path.into())) };
     }
-    let url = Url::parse(text).or(Err(wanted.to_owned()))?;
+    let url = Url::parse(text).or(Err(wanted))?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
-        return Err(wanted.to_owned());
+        return Err(wanted);
     }
-    let remote = match url.host() {
-        None => false,
-        Some(Host::Domain(name)) => name != "localhost",
-        Some(Host::Ipv4(ip)) => !ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => !ip.is_loopback(),
-    };
-    if remote && !url.query_pairs().any(|(key, _)| key == "sslmode") {
+    if is_remote(&url) && !url.query_pairs().any(|(key, _)| key == "sslmode") {
         return Err(
             "a database on another host needs ?sslmode=verify-full&sslrootcert=FILE (or a weaker sslmode, \
-                    written out)"
-                .to_owned(),
+                    written out)",
         );
     }
     Ok(DatabaseUrl::Postgres(text.to_owned().into()))
+}
+
+/// Whether libpq would leave this host. It takes hosts from the query too, and the folder of a socket for a host.
+fn is_remote(url: &Url) -> bool {
+    let queried = url.query_pairs().filter(|(key, _)| matches!(&**key, "host" | "hostaddr"));
+    let mut hosts = url.host_str().into_iter().map(str::to_owned).chain(queried.map(|(_, host)| host.into()));
+    hosts.any(|host| {
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let is_socket =
+            name.is_empty() || name.starts_with('/') || name.to_ascii_lowercase().starts_with("%2f");
+        let is_loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !is_socket && !is_loopback
+    })
 }
 
 pub(super) fn read_log(root: &Section<'_>) -> Option<Log> {

@@ -159,7 +159,8 @@ impl Setting for PathBuf {
     }
 }
 
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
+/// From the largest down.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -171,8 +172,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// In the largest unit that divides it.
 fn show_duration(span: Duration) -> String {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let ordered = [UNITS[0], UNITS[1], UNITS[3], UNITS[4], UNITS[2]];
-    let fitting = ordered.iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
+    let fitting = UNITS.iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
     fitting.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", millis / unit))
 }
 
@@ -190,9 +190,9 @@ mod tests {
             let span = Duration::read(&toml(text)).expect(text);
             assert_eq!(Duration::read(&toml(span.show().trim_matches('"'))), Some(span));
         }
-        assert_eq!(Duration::from_secs(86_400).show(), "\"1d\"");
+        assert_eq!(Duration::from_hours(24).show(), "\"1d\"");
         let rate = Rate::read(&toml("10/24h")).expect("a rate");
-        assert_eq!((rate.burst(), rate.period()), (10, Duration::from_secs(86_400)));
+        assert_eq!((rate.burst(), rate.period()), (10, Duration::from_hours(24)));
         for bad in ["5", "m", "5 m", "-5m", "5y", "", "999999999999999999999d"] {
             assert_eq!(Duration::read(&toml(bad)), None, "{bad:?}");
         }

@@ -1,1 +1,50 @@
+//! The configuration as an operator meets it: a file's text and variables in, a configuration or problems out.
 
+mod environment;
+mod modes;
+mod problems;
+mod reference;
+mod secrets;
+mod values;
+
+use super::*;
+
+const FILE: &str = "latchkey.toml";
+
+/// What every production document needs.
+const PEPPER: &str = "k1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn table(text: &str) -> toml::Table {
+    text.parse().expect("TOML")
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    parse_with(text, &[])
+}
+
+fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::parse(table(text), FILE, &variables(pairs))
+}
+
+fn problems(result: Result<Config, ConfigError>) -> Vec<Problem> {
+    match result {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Problems(problems)) => problems,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn keys(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.key.as_str()).collect()
+}
+
+/// The one problem of a document, as it is shown.
+fn only_problem(text: &str) -> String {
+    let problems = problems(parse(text));
+    assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+    problems[0].to_string()
+}

@@ -1,6 +1,7 @@
 //! `[upstreams.NAME]`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,22 +84,27 @@ pub struct CallLimits {
     pub timeout: Duration,
 }
 
-pub(super) fn read(root: &Section<'_>, mode: Mode, public_url: &Url) -> BTreeMap<String, UpstreamConfig> {
+/// `None` is one that is configured, but wrongly: the problem is noted, and apps may still name it.
+pub(super) fn read(
+    root: &Section<'_>,
+    mode: Mode,
+    public_url: &Url,
+) -> BTreeMap<String, Option<UpstreamConfig>> {
     let mut upstreams = BTreeMap::new();
     let sections = root.named("upstreams");
     let none = sections.is_empty();
     for (name, section) in sections {
-        check_name(&section, &name);
         let config = match section.optional::<String>("kind").as_deref() {
             Some("jwt") => read_jwt(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
             Some("mesibo") => read_mesibo(&section).map(UpstreamConfig::Mesibo),
             Some(_) | None => {
                 section.problem("kind", "must be \"mesibo\" or \"jwt\"");
+                upstreams.insert(name, None);
                 continue;
             }
         };
         section.finish();
-        upstreams.extend(config.map(|config| (name, config)));
+        upstreams.insert(name, config);
     }
     if none && mode == Mode::Production {
         root.problem(
@@ -114,20 +120,13 @@ pub(super) fn read(root: &Section<'_>, mode: Mode, public_url: &Url) -> BTreeMap
             lifetime: DEFAULT_LIFETIME,
             claims: BTreeMap::new(),
         };
-        upstreams.insert(LOCAL.to_owned(), UpstreamConfig::Jwt(jwt));
+        upstreams.insert(LOCAL.to_owned(), Some(UpstreamConfig::Jwt(jwt)));
     }
     upstreams
 }
 
-/// Names are realms in the database and parts of variables.
-pub(super) fn check_name(section: &Section<'_>, name: &str) {
-    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if !plain || name.is_empty() || name.len() > 32 || name.contains("__") {
-        section.problem("kind", "the table's name must be 1 to 32 of a-z, 0-9, - and single _");
-    }
-}
-
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_LIFETIME: Duration = Duration::from_hours(24);
+const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(3650 * 24);
 
 fn generated_key(name: &str) -> PathBuf {
     format!("latchkey-{name}.pem").into()
@@ -150,37 +149,31 @@ fn read_jwt(section: &Section<'_>, mode: Mode, name: &str, public_url: &Url) -> 
         section.choice("algorithm", "EdDSA", &[("EdDSA", Algorithm::EdDsa), ("HS256", Algorithm::Hs256)]);
     let issuer = section.get("issuer", issuer(public_url));
     let audience = section.get("audience", String::new());
-    let lifetime = section.get("lifetime", DEFAULT_LIFETIME);
-    if lifetime < Duration::from_secs(1) {
-        section.problem("lifetime", "must be at least 1s");
-    }
+    let lifetime = section.ranged("lifetime", DEFAULT_LIFETIME, LIFETIMES, "the life of a user's token");
     let table = section.section("claims");
     let claims =
         table.keys().into_iter().filter_map(|key| Some((key.clone(), table.optional(&key)?))).collect();
-    let given = section.has("key") || section.has("key_file");
-    let key = match (algorithm?, section.secret("key")) {
-        (Algorithm::Hs256, Some(secret)) if secret.expose_secret().len() < MIN_HS256_BYTES => {
-            section.problem("key", "must be at least 32 bytes: run `openssl rand -hex 32`");
-            None
-        }
-        (Algorithm::Hs256, Some(secret)) => Some(JwtKey::Hs256(secret)),
-        (Algorithm::EdDsa, Some(pem)) => Some(JwtKey::EdDsa(pem)),
-        (Algorithm::EdDsa, None) if mode == Mode::Development && !given => {
+    let key = match algorithm {
+        Some(Algorithm::EdDsa) if mode == Mode::Development && !section.has_secret("key") => {
             Some(JwtKey::GeneratedEdDsa(generated_key(name)))
         }
-        (Algorithm::EdDsa, None) if !given => {
-            section.problem(
-                "key_file",
-                "the private key: run `openssl genpkey -algorithm ed25519 -out key.pem`",
+        Some(Algorithm::EdDsa) => {
+            let fix =
+                "name the file of the private key: run `openssl genpkey -algorithm ed25519 -out key.pem`";
+            section.required_secret("key", fix).map(JwtKey::EdDsa)
+        }
+        Some(Algorithm::Hs256) => {
+            let secret = section.required_secret(
+                "key",
+                "name the file of the shared secret: run `openssl rand -hex 32 > key`",
             );
-            None
+            if secret.as_ref().is_some_and(|secret| secret.expose_secret().len() < MIN_HS256_BYTES) {
+                section.secret_problem("key", "must be at least 32 bytes: run `openssl rand -hex 32`");
+            }
+            secret.map(JwtKey::Hs256)
         }
-        (Algorithm::Hs256, None) if !given => {
-            section.problem("key_file", "the shared secret: run `openssl rand -hex 32 > key`");
-            None
-        }
-        // The file could not be read, which is noted.
-        (Algorithm::EdDsa | Algorithm::Hs256, None) => None,
+        // Read all the same: an unknown algorithm does not make it an unknown key.
+        None => section.secret("key").and(None),
     };
     Some(JwtUpstream { key: key?, issuer, audience, lifetime, claims })
 }
@@ -194,18 +187,14 @@ fn read_mesibo(section: &Section<'_>) -> Option<MesiboUpstream> {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         section.problem("url", "must start with https://, such as https://api.mesibo.com/backend/");
     }
-    if url.scheme() == "http" && !is_private(&url) && !section.get("allow_http", false) {
+    let allow_http = section.get("allow_http", false);
+    if url.scheme() == "http" && !is_private(&url) && !allow_http {
         section.problem("url", "the app token would travel in clear: use https, or set allow_http = true");
-    } else {
-        section.get("allow_http", false);
     }
-    let app_token = section.secret("app_token");
-    if app_token.as_ref().is_none_or(|token| token.expose_secret().trim().is_empty()) {
-        section.problem(
-            "app_token_file",
-            "the app token of mesibo's console (App settings), in a file or app_token",
-        );
-    }
+    let app_token = section.required_secret(
+        "app_token",
+        "name the file that holds the app token of mesibo's console (App settings), or set app_token",
+    );
     let token_minutes = section.get("token_minutes", TOKEN_MINUTES);
     let token_v2 = section.get("token_v2", false);
     let call = read_call_limits(section);
@@ -213,14 +202,11 @@ fn read_mesibo(section: &Section<'_>) -> Option<MesiboUpstream> {
 }
 
 fn read_call_limits(section: &Section<'_>) -> CallLimits {
-    let call = CallLimits {
-        connect_timeout: section.get("connect_timeout", Duration::from_secs(3)),
-        timeout: section.get("timeout", Duration::from_secs(10)),
+    let range = Duration::from_millis(1)..=Duration::from_mins(1);
+    let time = |key: &str, default: u64| {
+        section.ranged(key, Duration::from_secs(default), range.clone(), "somebody waits for the answer")
     };
-    if call.timeout > Duration::from_secs(60) || call.timeout.is_zero() {
-        section.problem("timeout", "must be more than 0 and at most 60s: somebody waits for the answer");
-    }
-    call
+    CallLimits { connect_timeout: time("connect_timeout", 3), timeout: time("timeout", 10) }
 }
 
 fn is_private(url: &Url) -> bool {

@@ -1,0 +1,247 @@
+//! What development gives, and what production refuses.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::domain::challenge::Dialect;
+use crate::domain::channel::Channel;
+
+/// A production document with nothing wrong but that it has no way out: no gateway can be configured yet.
+fn production(folder: &Path) -> toml::Table {
+    let pepper = folder.join("pepper");
+    std::fs::write(&pepper, PEPPER).expect("a file");
+    set_mode(&pepper, 0o600);
+    table(&format!(
+        r#"
+        mode = "production"
+        public_url = "https://login.example.com"
+        [server]
+        listen = "0.0.0.0:8080"
+        [otp]
+        pepper_file = {pepper:?}
+        [policy]
+        countries = ["US", "GB"]
+        [[apps]]
+        id = "com.example.chat"
+        name = "Chat"
+        upstream = "chat"
+        [[apps]]
+        id = "com.example.own"
+        name = "Own"
+        upstream = "own"
+        [upstreams.chat]
+        kind = "mesibo"
+        app_token = "a token"
+        [upstreams.own]
+        kind = "jwt"
+        algorithm = "HS256"
+        key = "0123456789abcdef0123456789abcdef"
+        "#
+    ))
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions");
+}
+
+fn section<'a>(document: &'a mut toml::Table, name: &str) -> &'a mut toml::Table {
+    document.get_mut(name).and_then(toml::Value::as_table_mut).expect("a section")
+}
+
+#[test]
+fn development_with_no_file_works_at_once() {
+    let config = parse("").expect("no problems");
+    assert_eq!(config.mode, Mode::Development);
+    assert!(config.server.listen.ip().is_loopback() && config.server.admin_listen.ip().is_loopback());
+    assert!(matches!(&config.database.url, DatabaseUrl::Sqlite(path) if path == Path::new("latchkey.db")));
+    assert!(
+        matches!(&config.otp.pepper, PepperSource::Generated(path) if path == Path::new("latchkey.pepper"))
+    );
+    let console = ProviderConfig::Console(ConsoleProvider { file: None });
+    assert_eq!(config.providers, [("console".to_owned(), console)].into());
+    assert_eq!(config.routes.order(Channel::Sms), ["console"]);
+    assert_eq!(config.routes.order(Channel::Voice), [""; 0]);
+    let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
+    assert!(matches!(&local.key, JwtKey::GeneratedEdDsa(path) if path == Path::new("latchkey-local.pem")));
+    assert_eq!(local.issuer, "http://127.0.0.1:8080");
+    let app = config.apps.find("com.anything").expect("any app");
+    assert_eq!(app.upstream, "local", "one realm");
+    assert_eq!(app.dialects, [Dialect::Mesibo, Dialect::V1]);
+    assert!(config.apps.find("").is_none() && config.apps.find(&"a".repeat(129)).is_none());
+    assert!(config.policy.countries.is_empty());
+}
+
+#[test]
+fn development_with_apps_takes_those_alone() {
+    let config = parse("[[apps]]\nid = \"com.example.chat\"\nname = \"Chat\"").expect("no problems");
+    let app = config.apps.find("com.example.chat").expect("the app");
+    assert_eq!((app.name.as_str(), app.upstream.as_str()), ("Chat", "local"));
+    assert!(config.apps.find("com.anything").is_none());
+}
+
+#[test]
+fn development_makes_a_named_pepper_file_only_where_there_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("pepper");
+    let text = format!("[otp]\npepper_file = {path:?}");
+    let source = || parse(&text).expect("no problems").otp.pepper;
+    assert!(matches!(source(), PepperSource::Generated(named) if named == path));
+    std::fs::write(&path, PEPPER).expect("a file");
+    assert!(matches!(source(), PepperSource::Given(_)));
+    std::fs::write(&path, "k1 00").expect("a file");
+    assert_eq!(
+        only_problem(&text),
+        "otp.pepper_file (latchkey.toml): the key in line 1 is shorter than 32 bytes (64 hex digits)"
+    );
+}
+
+#[test]
+fn development_off_loopback_must_be_asked_for_l4_l8() {
+    for key in ["listen", "admin_listen"] {
+        for address in ["0.0.0.0:9000", "[::]:9000", "192.0.2.1:9000"] {
+            let text = format!("[server]\n{key} = \"{address}\"");
+            let problem = only_problem(&text);
+            assert!(problem.starts_with(&format!("server.{key} (latchkey.toml): ")), "{problem}");
+            assert!(problem.contains("allow_remote_development = true"), "{problem}");
+            assert_eq!(problems(parse(&format!("allow_remote_development = true\n{text}"))), []);
+        }
+        assert_eq!(problems(parse(&format!("[server]\n{key} = \"[::1]:9000\""))), []);
+    }
+}
+
+#[test]
+fn a_valid_production_document_lacks_only_a_gateway() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = problems(Config::parse(production(folder.path()), FILE, &BTreeMap::new()));
+    let wanted = "providers (not set): production needs a way out for codes: write [providers.…]";
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [wanted]);
+}
+
+/// Makes one thing unsafe.
+type Change = fn(&mut toml::Table, &Path);
+
+#[test]
+fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
+    const NO_WAY_OUT: &str = "providers";
+    let cases: [(&str, Change, &[&str]); 12] = [
+        (
+            "L4: codes in the log",
+            |document, _| {
+                document.insert("providers".to_owned(), table("testers.kind = \"console\"").into());
+            },
+            &["providers.testers.kind"],
+        ),
+        (
+            "K2: no pepper",
+            |document, _| {
+                section(document, "otp").remove("pepper_file");
+            },
+            &["otp.pepper_file", NO_WAY_OUT],
+        ),
+        (
+            "K2: a pepper file that is not there",
+            |_, folder| std::fs::remove_file(folder.join("pepper")).expect("a file"),
+            &["otp.pepper_file", NO_WAY_OUT],
+        ),
+        (
+            "K2: a pepper that others can read",
+            |_, folder| set_mode(&folder.join("pepper"), 0o644),
+            &["otp.pepper_file", NO_WAY_OUT],
+        ),
+        (
+            "K2: a short pepper",
+            |_, folder| std::fs::write(folder.join("pepper"), "k1 0011").expect("a file"),
+            &["otp.pepper_file", NO_WAY_OUT],
+        ),
+        (
+            "L8: no listed apps",
+            |document, _| {
+                document.remove("apps");
+            },
+            &["apps", NO_WAY_OUT],
+        ),
+        (
+            "C2: no countries",
+            |document, _| {
+                document.remove("policy");
+            },
+            &["policy.countries", NO_WAY_OUT],
+        ),
+        (
+            "C2: an empty list of countries",
+            |document, _| {
+                section(document, "policy").insert("countries".to_owned(), toml::Value::Array(Vec::new()));
+            },
+            &["policy.countries", NO_WAY_OUT],
+        ),
+        (
+            "L8: plain http",
+            |document, _| {
+                document.insert("public_url".to_owned(), "http://login.example.com".into());
+            },
+            &["public_url", NO_WAY_OUT],
+        ),
+        (
+            "L8: no public_url, whose default is plain http",
+            |document, _| {
+                document.remove("public_url");
+            },
+            &["public_url", NO_WAY_OUT],
+        ),
+        (
+            "L8: a generated signing key",
+            |document, _| {
+                let own = section(section(document, "upstreams"), "own");
+                *own = table("kind = \"jwt\"");
+            },
+            &["upstreams.own.key_file", NO_WAY_OUT],
+        ),
+        (
+            "L8: no chat backend",
+            |document, _| {
+                document.remove("upstreams");
+            },
+            &["upstreams", "apps[0].upstream", "apps[1].upstream", NO_WAY_OUT],
+        ),
+    ];
+    for (name, change, wanted) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut document = production(folder.path());
+        change(&mut document, folder.path());
+        assert_eq!(keys(&problems(Config::parse(document, FILE, &BTreeMap::new()))), wanted, "{name}");
+    }
+}
+
+#[test]
+fn production_takes_no_app_by_default_and_development_flags_do_not_help_it_l8() {
+    let text = "mode = \"production\"\nallow_remote_development = true";
+    let wanted = ["public_url", "otp.pepper_file", "policy.countries", "upstreams", "apps", "providers"];
+    assert_eq!(keys(&problems(parse(text))), wanted);
+}
+
+#[test]
+fn in_production_the_dialect_is_that_of_the_backend() {
+    // Read piece by piece: as a whole the document lacks a gateway.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut document = production(folder.path());
+    let both = toml::Value::Array(vec!["v1".into(), "mesibo".into()]);
+    let apps = document.get_mut("apps").and_then(toml::Value::as_array_mut).expect("apps");
+    let mut third = apps[1].clone();
+    third
+        .as_table_mut()
+        .expect("an app")
+        .extend([("id".to_owned(), "com.example.both".into()), ("dialects".to_owned(), both)]);
+    apps.push(third);
+    let document = reader::Document::new(document, FILE, &BTreeMap::new());
+    let root = document.root();
+    let public_url = server::read_public_url(&root, Mode::Production);
+    let upstreams = upstreams::read(&root, Mode::Production, &public_url);
+    let length = crate::domain::code::CodeLength::SIX;
+    let apps = apps::read_apps(&root, Mode::Production, &upstreams, length);
+    let dialects = |id: &str| apps.find(id).expect("the app").dialects.clone();
+    assert_eq!(dialects("com.example.chat"), [Dialect::Mesibo]);
+    assert_eq!(dialects("com.example.own"), [Dialect::V1]);
+    assert_eq!(dialects("com.example.both"), [Dialect::V1, Dialect::Mesibo]);
+    assert!(apps.find("com.anything").is_none());
+    assert_eq!(document.into_findings().0, []);
+}
