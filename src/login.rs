@@ -120,7 +120,13 @@ impl Login {
     }
 
     /// Hashes inline where that is quicker than handing it over.
-    async fn hash(&self, key_id: &str, binding: &Binding<'_>, salt: &Salt, code: &Code) -> Result<CodeHash, LoginError> {
+    async fn hash(
+        &self,
+        key_id: &str,
+        binding: &Binding<'_>,
+        salt: &Salt,
+        code: &Code,
+    ) -> Result<CodeHash, LoginError> {
         if self.hasher.is_quick() {
             return Ok(self.hasher.hash(key_id, binding, salt, code)?);
         }

@@ -79,8 +79,13 @@ pub struct Store {
 
 enum Engine {
     /// One writer that commits in groups, and readers beside it.
-    Sqlite { writer: Writer, readers: Arc<Pool> },
-    Postgres { pool: Arc<Pool> },
+    Sqlite {
+        writer: Writer,
+        readers: Arc<Pool>,
+    },
+    Postgres {
+        pool: Arc<Pool>,
+    },
 }
 
 impl Store {

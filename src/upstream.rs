@@ -21,6 +21,7 @@ use crate::domain::address::Address;
 use crate::domain::ids::UserId;
 
 pub use http::ClientError;
+pub(crate) use http::client as http_client;
 pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.

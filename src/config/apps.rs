@@ -44,6 +44,12 @@ pub struct Apps {
 }
 
 impl Apps {
+    /// An id that somebody could try; none when every id is taken.
+    #[must_use]
+    pub fn example(&self) -> Option<&str> {
+        self.listed.keys().next().map(String::as_str)
+    }
+
     /// The app behind an id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&App> {

@@ -27,7 +27,8 @@ impl Courier {
     /// With these providers by name, tried in the order of these routes.
     #[must_use]
     pub fn new(providers: Vec<Arc<dyn Provider>>, routes: Routes) -> Self {
-        let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
+        let providers =
+            providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
         Self { providers, routes }
     }
 
@@ -118,8 +119,12 @@ mod tests {
         let second = Ok(Receipt { provider_id: Some("two".to_owned()) });
         let table = "[providers.first]\nkind = \"console\"\n[providers.second]\nkind = \"console\"\n\
                      [routes.sms]\ndefault = [\"first\", \"second\"]";
-        let config = Config::parse(table.parse().unwrap(), "a test", &BTreeMap::new()).expect("a configuration");
-        let courier = Courier::new(vec![provider("first", first, hangs), provider("second", second, false)], config.routes);
+        let config =
+            Config::parse(table.parse().unwrap(), "a test", &BTreeMap::new()).expect("a configuration");
+        let courier = Courier::new(
+            vec![provider("first", first, hangs), provider("second", second, false)],
+            config.routes,
+        );
         let message = OutgoingCode {
             id: MessageId::generate(&SeededEntropy::new(1)),
             to: Address::parse("+18005551234").unwrap(),

@@ -169,7 +169,13 @@ impl CodeHasher {
     ///
     /// # Errors
     /// When no such key is loaded.
-    pub fn hash(&self, key_id: &str, binding: &Binding<'_>, salt: &Salt, code: &Code) -> Result<CodeHash, UnknownKey> {
+    pub fn hash(
+        &self,
+        key_id: &str,
+        binding: &Binding<'_>,
+        salt: &Salt,
+        code: &Code,
+    ) -> Result<CodeHash, UnknownKey> {
         self.finish(&Unhashed::new(key_id, binding, salt, code))
     }
 
@@ -177,7 +183,10 @@ impl CodeHasher {
     ///
     /// # Errors
     /// When no such key is loaded.
-    #[expect(clippy::expect_used, reason = "lengths are fixed here and the cost was checked when it was parsed")]
+    #[expect(
+        clippy::expect_used,
+        reason = "lengths are fixed here and the cost was checked when it was parsed"
+    )]
     pub fn finish(&self, unhashed: &Unhashed) -> Result<CodeHash, UnknownKey> {
         let pepper = self.peppers.0.iter().find(|pepper| pepper.id == unhashed.key_id);
         let pepper = pepper.ok_or_else(|| UnknownKey(unhashed.key_id.clone()))?;
@@ -193,7 +202,9 @@ impl CodeHasher {
         let argon2 = Argon2::new_with_secret(&pepper.key, Algorithm::Argon2id, Version::V0x13, params)
             .expect("a key of at least 32 bytes");
         let mut out = [0u8; CodeHash::BYTES];
-        argon2.hash_password_into(unhashed.code.as_bytes(), &unhashed.salt, &mut out).expect("memory for one hash");
+        argon2
+            .hash_password_into(unhashed.code.as_bytes(), &unhashed.salt, &mut out)
+            .expect("memory for one hash");
         Ok(CodeHash::new(out))
     }
 }

@@ -67,8 +67,18 @@ impl Phone {
                 _ => return Err(PhoneError::Characters),
             }
         }
+        let phone = Self::read(&international)?;
+        // Stripping a trunk prefix can leave digits that read as another number, or as none.
+        if phone.e164 == international || Self::read(&phone.e164).is_ok_and(|again| again == phone) {
+            Ok(phone)
+        } else {
+            Err(PhoneError::Impossible)
+        }
+    }
+
+    fn read(international: &str) -> Result<Self, PhoneError> {
         let number: PhoneNumber =
-            PHONE_NUMBER_UTIL.parse(&international, None).or(Err(PhoneError::Impossible))?;
+            PHONE_NUMBER_UTIL.parse(international, None).or(Err(PhoneError::Impossible))?;
         match number.is_possible_with_reason() {
             Ok(NumberLengthType::IsPossible) => {}
             Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
@@ -205,6 +215,11 @@ mod tests {
             let suggestion = "+18005551234".to_owned();
             assert_eq!(Phone::parse(fixable), Err(PhoneError::NotCanonical { suggestion }), "{fixable:?}");
         }
+    }
+
+    #[test]
+    fn what_reads_differently_a_second_time_is_no_number_e1() {
+        assert_eq!(Phone::parse_lenient("310000000"), Err(PhoneError::Impossible));
     }
 
     #[test]

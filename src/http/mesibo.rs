@@ -104,13 +104,23 @@ impl Gateway {
             Some(otp) => self.check_code(app_id, phone, &otp, fields.name(), client).await,
         };
         done.unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, cause = cause(&error), "a login was not answered");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                cause = cause(&error),
+                "a login was not answered"
+            );
             Answer::fail("login", Failure::Busy)
         })
     }
 
     /// Step 1.
-    async fn send_code(&self, app_id: String, app: App, phone: Phone, client: ClientIp) -> Result<Answer, LoginError> {
+    async fn send_code(
+        &self,
+        app_id: String,
+        app: App,
+        phone: Phone,
+        client: ClientIp,
+    ) -> Result<Answer, LoginError> {
         let start = Start {
             dialect: Dialect::Mesibo,
             app_id,
@@ -121,13 +131,14 @@ impl Gateway {
             client,
         };
         Ok(match self.login.start(start).await? {
-            Started::Sent(_) | Started::StillValid { .. } => {
-                Answer::ok("login").with_text("title", &self.texts.title).with_text("message", &self.texts.message)
+            Started::Sent(_) | Started::StillValid { .. } => Answer::ok("login")
+                .with_text("title", &self.texts.title)
+                .with_text("message", &self.texts.message),
+            Started::TooSoon(wait) => {
+                Answer::fail("login", Failure::TooSoon).with_text("errmsg", &wait_text(wait))
             }
-            Started::TooSoon(wait) => Answer::fail("login", Failure::TooSoon).with_text("errmsg", &wait_text(wait)),
-            Started::NotServed => {
-                Answer::fail("login", Failure::BadPhone).with_text("errmsg", "We do not send codes to this country.")
-            }
+            Started::NotServed => Answer::fail("login", Failure::BadPhone)
+                .with_text("errmsg", "We do not send codes to this country."),
             Started::BadAddress => {
                 Answer::fail("login", Failure::BadPhone).with_text("errmsg", "This number cannot be reached.")
             }
@@ -152,16 +163,19 @@ impl Gateway {
         client: ClientIp,
     ) -> Result<Answer, LoginError> {
         // Anything but six digits is neither counted nor compared.
-        let Some(code) = Code::parse(otp, CodeLength::SIX) else { return Ok(Answer::fail("login", Failure::BadUser)) };
+        let Some(code) = Code::parse(otp, CodeLength::SIX) else {
+            return Ok(Answer::fail("login", Failure::BadUser));
+        };
         let digits = phone.digits().to_owned();
         let key = Key::Mesibo { app_id, address: Address::Phone(phone) };
         let verify = Verify { key, secret: None, code, name, client };
         Ok(match self.login.verify(verify).await? {
             Verified::Token(minted) => Answer::token(&minted.chat.token, &digits, &self.texts),
             Verified::InFlight => Answer::fail("login", Failure::Busy),
-            Verified::NotMinted(_) | Verified::Wrong { .. } | Verified::TooSoon(_) | Verified::NoChallenge => {
-                Answer::fail("login", Failure::BadUser)
-            }
+            Verified::NotMinted(_)
+            | Verified::Wrong { .. }
+            | Verified::TooSoon(_)
+            | Verified::NoChallenge => Answer::fail("login", Failure::BadUser),
         })
     }
 }
@@ -175,7 +189,9 @@ fn wait_text(wait: Wait) -> String {
         Wait::For(wait) if wait <= Duration::from_secs(90 * 60) => {
             format!("Please wait {} minutes before asking for another code.", whole_secs(wait).div_ceil(60))
         }
-        Wait::For(wait) => format!("Please wait {} hours before asking for another code.", whole_secs(wait).div_ceil(3600)),
+        Wait::For(wait) => {
+            format!("Please wait {} hours before asking for another code.", whole_secs(wait).div_ceil(3600))
+        }
         Wait::ForOperator => "No code can be sent to this number. Please contact support.".to_owned(),
     }
 }

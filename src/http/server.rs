@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_server::{Server as ActixServer, ServerHandle};
-use actix_service::{IntoServiceFactory, Service, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};

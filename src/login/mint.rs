@@ -69,7 +69,8 @@ impl Login {
             Ok(minted) => minted,
             Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
         };
-        self.metrics.count_mint(&challenge.realm, minted.as_ref().map_or_else(UpstreamError::kind, |_| "minted"));
+        self.metrics
+            .count_mint(&challenge.realm, minted.as_ref().map_or_else(UpstreamError::kind, |_| "minted"));
         let ended = match &minted {
             Ok(_) => Ended::Minted,
             Err(error @ UpstreamError::Unknown(_)) => Ended::Unknown(error.to_string()),
@@ -78,7 +79,8 @@ impl Login {
         let now = self.clock.now();
         let spent = {
             let (user, ended) = (holder.user.clone(), ended.clone());
-            let (id, realm, app_id) = (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
+            let (id, realm, app_id) =
+                (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
             let write = move |db: &mut AnyConnection| {
                 let about = Subject {
                     realm: Some(&realm),
@@ -96,7 +98,7 @@ impl Login {
             // The lease ran out and somebody else took it: theirs is the token that counts.
             Ok(_) => Ok(Verified::InFlight),
             Err(error) => {
-                tracing::warn!(
+                tracing::info!(
                     challenge = %challenge.id,
                     address = challenge.address.masked(),
                     realm = challenge.realm,
@@ -135,7 +137,9 @@ fn write_down(
             challenges::release(db, id, lease)?;
             audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
         }
-        Ended::Unknown(why) => audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?,
+        Ended::Unknown(why) => {
+            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?
+        }
     }
     Ok(())
 }

@@ -230,7 +230,8 @@ impl Login {
         current: Current,
     ) -> Result<Option<Started>, LoginError> {
         let now = self.clock.now();
-        let budget_opens_at = current.budget.map_or(now, |budget| budget.address_opens_at(self.limits.per_address));
+        let budget_opens_at =
+            current.budget.map_or(now, |budget| budget.address_opens_at(self.limits.per_address));
         if budget_opens_at > now {
             return Ok(Some(too_soon(current.challenge.as_ref(), budget_opens_at, now)));
         }
@@ -247,17 +248,19 @@ impl Login {
 
         let code = Code::generate(&*self.entropy, self.otp.length);
         let message = MessageId::generate(&*self.entropy);
-        let fresh_secret = (start.dialect == Dialect::V1 && secret.is_none()).then(|| ClientSecret::generate(&*self.entropy));
+        let fresh_secret = (start.dialect == Dialect::V1 && secret.is_none())
+            .then(|| ClientSecret::generate(&*self.entropy));
         let place = self.place(current.challenge);
         let attempts_left = match &place {
             Place::New { .. } => self.otp.attempts,
             Place::Beside(challenge) => self.otp.attempts - challenge.guesses,
         };
         let secret = secret.or(fresh_secret.as_ref());
-        let (id, expires_at, written) = match self.write_up(start, secret, place, &code, &message, now).await? {
-            Ok(written) => written,
-            Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
-        };
+        let (id, expires_at, written) =
+            match self.write_up(start, secret, place, &code, &message, now).await? {
+                Ok(written) => written,
+                Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
+            };
         let draft = self.draft(start, written, &id, &message, closed, now);
 
         let (limits, drafted) = (self.limits.clone(), draft.clone());
@@ -295,7 +298,12 @@ impl Login {
         (start.dialect == Dialect::Mesibo).then(by_address)
     }
 
-    async fn read_current(&self, key: Option<Key>, realm: &str, address: &Address) -> Result<Current, LoginError> {
+    async fn read_current(
+        &self,
+        key: Option<Key>,
+        realm: &str,
+        address: &Address,
+    ) -> Result<Current, LoginError> {
         let (realm, address) = (realm.to_owned(), address.as_str().to_owned());
         let read = move |db: &mut AnyConnection| {
             Ok(Current {
@@ -353,7 +361,8 @@ impl Login {
         // A code never outlives its challenge.
         let code_expires_at = now.plus(self.otp.lifetime).min(expires_at);
         let network = NetworkTag::from(start.client);
-        let slot = Slot { hash, message: message.clone(), sent_at: now, expires_at: code_expires_at, network };
+        let slot =
+            Slot { hash, message: message.clone(), sent_at: now, expires_at: code_expires_at, network };
         let written = match place {
             Place::Beside(challenge) => {
                 let State::Waiting(slots) = &challenge.state else { return Ok(Err(now)) };
@@ -454,7 +463,12 @@ impl Login {
 }
 
 /// The one write of a start: the code in its place, the message, the record, the budgets.
-fn commit(db: &mut AnyConnection, draft: &Draft, limits: &Limits, now: Timestamp) -> Result<Timestamp, Abort<Refusal>> {
+fn commit(
+    db: &mut AnyConnection,
+    draft: &Draft,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Timestamp, Abort<Refusal>> {
     let placed = match &*draft.challenge {
         Written::New { over, new } => {
             let room = match over {
@@ -494,13 +508,15 @@ fn spend_all(
     let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
     for (key, spend) in keys {
         let spent = match spend {
-            Spend::Address => match budgets::spend_address(db, key, limits.per_address, limits.send_waits, now)? {
-                Some(next) => {
-                    next_send_at = next;
-                    true
+            Spend::Address => {
+                match budgets::spend_address(db, key, limits.per_address, limits.send_waits, now)? {
+                    Some(next) => {
+                        next_send_at = next;
+                        true
+                    }
+                    None => false,
                 }
-                None => false,
-            },
+            }
             Spend::Network => budgets::spend_network(db, key, unverified, total, now)?,
             Spend::Site => budgets::spend_network(db, key, unverified.tenfold(), total.tenfold(), now)?,
             Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
@@ -521,7 +537,8 @@ fn spend_all(
 /// It is too soon for another code; whether the last one still works decides how to say so.
 fn too_soon(challenge: Option<&Challenge>, until: Timestamp, now: Timestamp) -> Started {
     let wait = Wait::until(until, now);
-    let valid = challenge.is_some_and(|challenge| challenge.expires_at > now && challenge.comparisons(now) > 0);
+    let valid =
+        challenge.is_some_and(|challenge| challenge.expires_at > now && challenge.comparisons(now) > 0);
     if valid { Started::StillValid { next_send: wait } } else { Started::TooSoon(wait) }
 }
 

@@ -204,7 +204,8 @@ impl Login {
         let leased = self.store.write(move |db| take_grant(db, &hash, lease_until, now)).await?;
         let Ok((challenge, holder)) = leased else { return Ok(Verified::InFlight) };
         let is_new_user = matches!(&challenge.state, State::Proved(proof) if proof.grant.is_new_user);
-        let ready = Ready { challenge, holder, is_new_user, lease_until, grant: Some(grant.clone()), name: None };
+        let ready =
+            Ready { challenge, holder, is_new_user, lease_until, grant: Some(grant.clone()), name: None };
         self.mint(ready, &realm).await
     }
 }

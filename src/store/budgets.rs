@@ -46,7 +46,8 @@ impl Budget {
 /// The arrival time after a spend.
 macro_rules! advanced {
     ($column:expr, $rate:expr, $at:expr) => {
-        case_when($column.gt($at), $column + $rate.interval_ms()).otherwise($at.saturating_add($rate.interval_ms()).into_sql::<BigInt>())
+        case_when($column.gt($at), $column + $rate.interval_ms())
+            .otherwise($at.saturating_add($rate.interval_ms()).into_sql::<BigInt>())
     };
 }
 
@@ -82,13 +83,15 @@ pub fn spend_address(
 ) -> Result<Option<Timestamp>, Error> {
     use diesel::query_dsl::methods::FilterDsl;
     let (at, interval) = (now.as_millis(), rate.interval_ms());
-    let [first_wait, second_wait, third_wait, later_wait] = waits.0.map(|wait| at.saturating_add(millis(wait)));
+    let [first_wait, second_wait, third_wait, later_wait] =
+        waits.0.map(|wait| at.saturating_add(millis(wait)));
     let first = row(key, at.saturating_add(interval), 0, first_wait);
     // How far the arrival time is ahead says how many of the day's sends are not back yet.
-    let ready_at = case_when(budgets::arrival.gt(at.saturating_add(interval * 2)), later_wait.into_sql::<BigInt>())
-        .when(budgets::arrival.gt(at.saturating_add(interval)), third_wait.into_sql::<BigInt>())
-        .when(budgets::arrival.gt(at), second_wait.into_sql::<BigInt>())
-        .otherwise(first_wait.into_sql::<BigInt>());
+    let ready_at =
+        case_when(budgets::arrival.gt(at.saturating_add(interval * 2)), later_wait.into_sql::<BigInt>())
+            .when(budgets::arrival.gt(at.saturating_add(interval)), third_wait.into_sql::<BigInt>())
+            .when(budgets::arrival.gt(at), second_wait.into_sql::<BigInt>())
+            .otherwise(first_wait.into_sql::<BigInt>());
     let change = (dsl::arrival.eq(advanced!(budgets::arrival, rate, at)), dsl::ready_at.eq(ready_at));
     let spent = on_each!(db, c => diesel::insert_into(dsl::budgets)
         .values(first)
@@ -115,7 +118,8 @@ pub fn spend_network(
 ) -> Result<bool, Error> {
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
-    let first = row(key, at.saturating_add(unverified.interval_ms()), at.saturating_add(total.interval_ms()), 0);
+    let first =
+        row(key, at.saturating_add(unverified.interval_ms()), at.saturating_add(total.interval_ms()), 0);
     let change = (
         dsl::arrival.eq(advanced!(budgets::arrival, unverified, at)),
         dsl::total_arrival.eq(advanced!(budgets::total_arrival, total, at)),
@@ -149,7 +153,12 @@ pub fn find(db: &mut AnyConnection, key: &str) -> Result<Option<Budget>, Error> 
 ///
 /// # Errors
 /// The database's.
-pub fn credit_network(db: &mut AnyConnection, key: &str, unverified: Rate, now: Timestamp) -> Result<(), Error> {
+pub fn credit_network(
+    db: &mut AnyConnection,
+    key: &str,
+    unverified: Rate,
+    now: Timestamp,
+) -> Result<(), Error> {
     on_each!(db, c => diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
         .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()))
         .execute(c))?;

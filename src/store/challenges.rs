@@ -174,7 +174,8 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::version.eq(version))
         .filter(dsl::ended_at.is_null());
-    let change = (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
+    let change =
+        (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
     let rows = on_each!(db, c => diesel::update(unchanged).set(change).execute(c))?;
     Ok(rows == 1)
 }
@@ -183,7 +184,12 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
 ///
 /// # Errors
 /// The database's.
-pub fn put_codes(db: &mut AnyConnection, id: &ChallengeId, version: i32, slots: &Slots) -> Result<bool, Error> {
+pub fn put_codes(
+    db: &mut AnyConnection,
+    id: &ChallengeId,
+    version: i32,
+    slots: &Slots,
+) -> Result<bool, Error> {
     let unchanged = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::version.eq(version))
@@ -237,7 +243,12 @@ pub fn charge_repeat(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Resul
 ///
 /// # Errors
 /// The database's.
-pub fn consume(db: &mut AnyConnection, id: &ChallengeId, won: &Consumption, now: Timestamp) -> Result<bool, Error> {
+pub fn consume(
+    db: &mut AnyConnection,
+    id: &ChallengeId,
+    won: &Consumption,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let waiting = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::consumed_at.is_null())
@@ -299,7 +310,11 @@ pub fn lease(
 ///
 /// # Errors
 /// The database's.
-pub fn find_grant(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Result<Option<Challenge>, Error> {
+pub fn find_grant(
+    db: &mut AnyConnection,
+    token: &SecretHash,
+    now: Timestamp,
+) -> Result<Option<Challenge>, Error> {
     let open = dsl::challenges
         .filter(dsl::grant_hash.eq(token.as_bytes()))
         .filter(dsl::minted_at.is_null())
@@ -382,13 +397,18 @@ impl From<&NewChallenge> for Row {
 impl Row {
     fn into_challenge(self) -> Result<Challenge, Error> {
         let id = self.id.clone();
-        self.decode().ok_or_else(|| Error::DeserializationError(format!("challenge {id} cannot be read").into()))
+        self.decode()
+            .ok_or_else(|| Error::DeserializationError(format!("challenge {id} cannot be read").into()))
     }
 
     fn decode(self) -> Option<Challenge> {
         let state = match (self.consumed_at, self.user_id) {
             (Some(_), Some(user)) => State::Proved(Proof {
-                code: self.code_hash.as_deref().map(CodeHash::from_bytes).map_or(Some(None), |hash| hash.map(Some))?,
+                code: self
+                    .code_hash
+                    .as_deref()
+                    .map(CodeHash::from_bytes)
+                    .map_or(Some(None), |hash| hash.map(Some))?,
                 grant: Grant {
                     user: UserId::from_stored(user),
                     is_new_user: self.is_new_user,

@@ -51,7 +51,9 @@ pub(super) enum Access {
 impl AnyConnection {
     /// Opens the SQLite file, making it where it is missing.
     pub(super) fn open_sqlite(file: &Path, access: Access, busy: Duration) -> Result<Self, ConnectionError> {
-        let name = file.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".to_owned()))?;
+        let name = file
+            .to_str()
+            .ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".to_owned()))?;
         let mut connection = SqliteConnection::establish(name)?;
         // The timeout comes first: all that follows may meet another process's lock.
         let settings = format!(
@@ -72,8 +74,11 @@ impl AnyConnection {
     pub(super) fn open_postgres(url: &str, deadline: Duration) -> Result<Self, ConnectionError> {
         let mut connection = PgConnection::establish(url)?;
         let millis = deadline.as_millis();
-        let settings = format!("SET statement_timeout={millis}; SET lock_timeout={millis}; \
-                                SET idle_in_transaction_session_timeout={};", millis * 2);
+        let settings = format!(
+            "SET statement_timeout={millis}; SET lock_timeout={millis}; \
+                                SET idle_in_transaction_session_timeout={};",
+            millis * 2
+        );
         connection.batch_execute(&settings).map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(Self::Postgres(connection))
     }
@@ -88,7 +93,8 @@ impl AnyConnection {
             }),
             Self::Postgres(connection) => connection.transaction(|connection| {
                 connection.batch_execute("SET LOCAL statement_timeout=0; SET LOCAL lock_timeout=0;")?;
-                diesel::sql_query(format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).execute(connection)?;
+                diesel::sql_query(format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+                    .execute(connection)?;
                 let done = connection.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(run)?;
                 Ok(done.iter().map(ToString::to_string).collect())
             }),

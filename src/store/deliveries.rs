@@ -97,8 +97,14 @@ pub fn insert(db: &mut AnyConnection, new: &NewDelivery) -> Result<(), Error> {
 ///
 /// # Errors
 /// The database's.
-pub fn note(db: &mut AnyConnection, id: &MessageId, outcome: &Outcome, now: Timestamp) -> Result<bool, Error> {
-    let pending = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::status.eq(Status::Pending.as_str()));
+pub fn note(
+    db: &mut AnyConnection,
+    id: &MessageId,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let pending =
+        dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::status.eq(Status::Pending.as_str()));
     let change = (
         dsl::status.eq(outcome.status.as_str()),
         dsl::provider.eq(&outcome.provider),

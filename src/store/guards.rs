@@ -48,7 +48,8 @@ pub fn charge(
     );
     // In the statement `failures` is the count before this guess: wait n stands behind failure FREE_FAILURES + n.
     let before = |wait: i32| guards::failures.ge(FREE_FAILURES + wait - 1);
-    let [w1, w2, w3, w4, w5, w6, w7, w8] = WAITS.map(|wait| at.saturating_add(millis(wait)).into_sql::<BigInt>());
+    let [w1, w2, w3, w4, w5, w6, w7, w8] =
+        WAITS.map(|wait| at.saturating_add(millis(wait)).into_sql::<BigInt>());
     let at_the_cap = at_cap.next_guess(now).as_millis().into_sql::<BigInt>();
     let next_guess_at = case_when(guards::comparisons.ge(CAP_REACHED - comparisons), at_the_cap)
         .when(before(8), w8)

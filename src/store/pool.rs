@@ -114,7 +114,9 @@ impl Pool {
         tokio::spawn(async move {
             let done = self.write(job).await;
             if let Err(error) = done {
-                span.in_scope(|| tracing::warn!(error = &error as &dyn std::error::Error, doing, "a write was lost"));
+                span.in_scope(|| {
+                    tracing::warn!(error = &error as &dyn std::error::Error, doing, "a write was lost")
+                });
             }
         });
     }
@@ -133,7 +135,8 @@ impl Pool {
         let span = tracing::Span::current();
         let work = move || {
             let _held = (place, turn);
-            let mut pooled = self.connections.get().map_err(|error| StoreError::Connect(error.to_string()))?;
+            let mut pooled =
+                self.connections.get().map_err(|error| StoreError::Connect(error.to_string()))?;
             match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| run(&mut pooled.connection)))) {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(error)) => {

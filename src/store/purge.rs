@@ -122,7 +122,8 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
             })
         }
         Chore::Budgets => {
-            let full = budgets::arrival.lt(at).and(budgets::total_arrival.lt(at)).and(budgets::ready_at.lt(at));
+            let full =
+                budgets::arrival.lt(at).and(budgets::total_arrival.lt(at)).and(budgets::ready_at.lt(at));
             on_each!(db, c => {
                 let keys: Vec<String> = budgets::table.filter(full).select(budgets::key).limit(BATCH_ROWS).load(c)?;
                 diesel::delete(budgets::table.filter(budgets::key.eq_any(keys)).filter(full)).execute(c)

@@ -99,7 +99,12 @@ pub fn import(
     Ok(if known { Import::Known } else { Import::Taken { by } })
 }
 
-fn touch(db: &mut AnyConnection, realm: &str, address: &str, now: Timestamp) -> Result<Option<Holder>, Error> {
+fn touch(
+    db: &mut AnyConnection,
+    realm: &str,
+    address: &str,
+    now: Timestamp,
+) -> Result<Option<Holder>, Error> {
     let row = identities::table.find((realm, address));
     let found = on_each!(db, c => diesel::update(row)
         .set(identities::last_login_at.eq(now.as_millis()))
@@ -120,12 +125,8 @@ fn add(
     now: Timestamp,
 ) -> Result<bool, Error> {
     let at = now.as_millis();
-    let new_user = (
-        users::id.eq(user.as_str()),
-        users::realm.eq(realm),
-        users::name.eq(name),
-        users::created_at.eq(at),
-    );
+    let new_user =
+        (users::id.eq(user.as_str()), users::realm.eq(realm), users::name.eq(name), users::created_at.eq(at));
     let identity = (
         identities::realm.eq(realm),
         identities::address.eq(address),

@@ -83,7 +83,8 @@ impl Answer {
     /// parity.
     pub(super) fn token(token: &str, phone: &str, texts: &ClientTexts) -> Self {
         let (upload, download) = (&texts.upload_url, &texts.download_url);
-        let share = json!({"text": texts.share_text, "subject": texts.share_subject, "title": texts.share_title});
+        let share =
+            json!({"text": texts.share_text, "subject": texts.share_subject, "title": texts.share_title});
         let fields = [
             ("token", json!(token)),
             ("phone", json!(phone)),

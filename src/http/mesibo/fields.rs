@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
 /// Deeper nesting is nobody's: the JSON5 parser recurses without a limit of its own.
@@ -52,7 +52,9 @@ impl Fields {
     /// The code; `otp`, or `code` as apps of before 2021 call it. Numbers lost their leading zeros on the way.
     pub(super) fn otp(&self) -> Option<String> {
         let read = |key| match self.0.get(key) {
-            Some(number @ Value::Number(_)) => Some(whole(number).map_or_else(String::new, |n| format!("{n:06}"))),
+            Some(number @ Value::Number(_)) => {
+                Some(whole(number).map_or_else(String::new, |n| format!("{n:06}")))
+            }
             // Not absent: whoever sends these has a code in mind, and must not be sent another.
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Some(String::new()),
             Some(Value::String(_) | Value::Null) | None => self.text(key),
@@ -62,7 +64,8 @@ impl Fields {
 
     /// What the person calls themselves, without control characters.
     pub(super) fn name(&self) -> Option<String> {
-        let name: String = self.text("name")?.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
+        let name: String =
+            self.text("name")?.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
         (!name.trim().is_empty()).then_some(name)
     }
 
@@ -74,7 +77,8 @@ impl Fields {
 
 /// A whole number that JSON (or JSON5, which knows only doubles) can hold exactly.
 fn whole(number: &Value) -> Option<u64> {
-    let double = || number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(n));
+    let double =
+        || number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(n));
     number.as_u64().or_else(|| double().and_then(|n| format!("{n:.0}").parse().ok()))
 }
 
@@ -100,7 +104,7 @@ impl<'de> Deserialize<'de> for Fields {
             }
         }
 
-        de::Deserializer::deserialize_map(deserializer, Object)
+        deserializer.deserialize_map(Object)
     }
 }
 
@@ -126,7 +130,15 @@ mod tests {
         for body in [r#"{"phone":18005551234}"#, r#"{phone: 18005551234}"#, r#"{"phone":" 18005551234 "}"#] {
             assert_eq!(read(body).text("phone").as_deref(), Some("18005551234"), "{body}");
         }
-        for body in [r#"{"a":""}"#, r#"{"a":"  "}"#, r#"{"a":null}"#, r#"{"a":[1]}"#, r#"{"a":{}}"#, r#"{"a":true}"#, "{}"] {
+        for body in [
+            r#"{"a":""}"#,
+            r#"{"a":"  "}"#,
+            r#"{"a":null}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":{}}"#,
+            r#"{"a":true}"#,
+            "{}",
+        ] {
             assert_eq!(read(body).text("a"), None, "{body}");
         }
     }
@@ -141,7 +153,14 @@ mod tests {
         for absent in [r#"{"otp":""}"#, r#"{"otp":"  "}"#, r#"{"otp":null}"#, "{}"] {
             assert_eq!(otp(absent), None, "{absent}");
         }
-        for junk in [r#"{"otp":true}"#, r#"{"otp":[]}"#, r#"{"otp":{}}"#, r#"{"otp":-1}"#, r#"{"otp":1.5}"#, r#"{"otp":1e300}"#] {
+        for junk in [
+            r#"{"otp":true}"#,
+            r#"{"otp":[]}"#,
+            r#"{"otp":{}}"#,
+            r#"{"otp":-1}"#,
+            r#"{"otp":1.5}"#,
+            r#"{"otp":1e300}"#,
+        ] {
             assert_eq!(otp(junk).as_deref(), Some(""), "{junk}");
         }
     }
@@ -154,7 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_nothing() {
-        for body in ["", "[]", "1", "\"a\"", "null", "true", "{", "{]", "op=login&phone=1", "\u{0}", "{\"a\":1} x"] {
+        for body in
+            ["", "[]", "1", "\"a\"", "null", "true", "{", "{]", "op=login&phone=1", "\u{0}", "{\"a\":1} x"]
+        {
             assert_eq!(parse(body.as_bytes()), None, "{body:?}");
         }
         assert_eq!(parse(&[0xff, 0xfe, b'{', b'}']), None);

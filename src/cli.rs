@@ -1,0 +1,192 @@
+//! The commands.
+//!
+//! Guarantees: a command that fails says on standard error what to change, and exits with a code that is not zero.
+//! What it prints for people goes to standard output; logs go to standard error.
+
+mod demo;
+mod guard;
+mod import;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::ambient::{Clock, SystemClock};
+use crate::app::StartError;
+use crate::config::{Config, ConfigError, Mode, REFERENCE};
+use crate::store::{Store, StoreError};
+use crate::{ambient, jobs, telemetry};
+
+/// The login server in front of your chat backend.
+#[derive(Parser)]
+#[command(name = "latchkey", version)]
+struct Cli {
+    /// The configuration file; without it `LATCHKEY_CONFIG`, then latchkey.toml where it exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (also without any command).
+    Serve,
+    /// Run one whole login against itself, and print each exchange.
+    Demo,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Bring the database's schema up to date. `serve` does so, too.
+    Migrate,
+    /// Forget what is due now. `serve` does so every minute.
+    Purge,
+    /// Look at, or take off, the brake on guessing.
+    #[command(subcommand)]
+    Guard(GuardCommand),
+    /// Bring users along.
+    #[command(subcommand)]
+    Users(UsersCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Read it all and say everything that is wrong.
+    Check,
+    /// Print every key with its meaning and default.
+    Reference,
+}
+
+#[derive(Subcommand)]
+enum GuardCommand {
+    /// Show the guards of a number or mailbox.
+    Show {
+        /// In any spelling.
+        address: String,
+    },
+    /// Take the brake off a number or mailbox. It is recorded.
+    Open {
+        /// In any spelling.
+        address: String,
+        /// Who does it, for the record.
+        #[arg(long, default_value = "operator")]
+        by: String,
+        /// Why, for the record.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum UsersCommand {
+    /// Import users from CSV (with a header line) or JSON lines: address, `upstream_id`, name.
+    Import {
+        /// The file; what ends in .csv is CSV, anything else JSON lines.
+        file: PathBuf,
+        /// The upstream whose users they are; may be left out when there is only one.
+        #[arg(long)]
+        upstream: Option<String>,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot write to the terminal")]
+    Output(#[from] std::io::Error),
+    #[error("{0}")]
+    Told(String),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli, &mut std::io::stdout())),
+        Err(error) => Err(CommandError::Told(format!("cannot start a runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do where standard error is closed.
+            let _ = writeln!(std::io::stderr(), "latchkey: {}", with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
+    let load = || Config::load(cli.config.as_deref(), &ambient::environment());
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Config(ConfigCommand::Reference) => out.write_all(REFERENCE.as_bytes())?,
+        Command::Config(ConfigCommand::Check) => {
+            let config = load()?;
+            let mode = match config.mode {
+                Mode::Development => "development",
+                Mode::Production => "production",
+            };
+            let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
+            writeln!(
+                out,
+                "The configuration is valid: {mode}, {upstreams} upstream(s), {providers} provider(s)."
+            )?;
+        }
+        Command::Demo => demo::run(out).await?,
+        Command::Serve => serve::run(load()?, out).await?,
+        Command::Migrate => {
+            open_store(&load()?)?.close().await;
+            writeln!(out, "The schema is up to date.")?;
+        }
+        Command::Purge => {
+            let store = open_store(&load()?)?;
+            for (chore, rows) in jobs::purge(&store, &SystemClock).await? {
+                writeln!(out, "{chore:?}: {rows}")?;
+            }
+            store.close().await;
+        }
+        Command::Guard(GuardCommand::Show { address }) => {
+            guard::show(&open_store(&load()?)?, &address, out).await?
+        }
+        Command::Guard(GuardCommand::Open { address, by, why }) => {
+            guard::open(&open_store(&load()?)?, &address, &by, &why, out).await?;
+        }
+        Command::Users(UsersCommand::Import { file, upstream }) => {
+            let config = load()?;
+            import::run(&config, &open_store(&config)?, &file, upstream, out).await?;
+        }
+    }
+    Ok(())
+}
+
+fn open_store(config: &Config) -> Result<Store, CommandError> {
+    telemetry::init(config.log);
+    Ok(Store::open(&config.database)?)
+}
+
+/// An error with everything below it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str("\n  because: ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The time, for commands.
+fn now() -> crate::domain::time::Timestamp {
+    SystemClock.now()
+}

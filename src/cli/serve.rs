@@ -1,0 +1,53 @@
+//! `latchkey serve`.
+
+use std::io::Write;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::CommandError;
+use crate::app::{App, World};
+use crate::config::{Config, Mode, UpstreamConfig};
+use crate::telemetry;
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+pub(super) async fn run(config: Config, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
+    telemetry::init(config.log);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mode, apps) = (config.mode, config.apps.clone());
+    let local = config.upstreams.values().all(|upstream| matches!(upstream, UpstreamConfig::Jwt(_)));
+    let app = App::start(config, World::real())?;
+    if mode == Mode::Development {
+        let example = apps.example().unwrap_or("com.messenger.appid");
+        hint(out, app.public_address(), example, local)?;
+    }
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("stopped at once by a second signal");
+            std::process::exit(1);
+        });
+    };
+    app.run_until(stop).await;
+    Ok(())
+}
+
+/// What to try first.
+fn hint(out: &mut dyn Write, address: std::net::SocketAddr, app: &str, local: bool) -> std::io::Result<()> {
+    let body = format!("{{op: \"login\", phone: \"18005551234\", appid: \"{app}\"");
+    let token = if local { "a token that is signed here" } else { "a token of your chat backend" };
+    writeln!(
+        out,
+        "Development mode: codes go to the log below. Log in with\n\n  \
+         curl -d '{body}}}' http://{address}/\n\n\
+         then with the code from the log, for {token}:\n\n  \
+         curl -d '{body}, otp: \"CODE\"}}' http://{address}/\n"
+    )?;
+    out.flush()
+}

@@ -1,0 +1,45 @@
+//! What happens without anybody asking.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ambient::Clock;
+use crate::store::purge::{self, BATCH, Chore};
+use crate::store::{Abort, Store, StoreError};
+
+/// Between two purges.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// Purges from time to time, until it is dropped.
+pub async fn purge_forever(store: Arc<Store>, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        if let Err(error) = purge(&store, &*clock).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the purge failed; it is tried again");
+        }
+    }
+}
+
+/// Forgets what is due, batch by batch, so that logins come between. The number of rows by chore.
+///
+/// # Errors
+/// [`StoreError`]; what was forgotten before it stays forgotten.
+pub async fn purge(store: &Store, clock: &dyn Clock) -> Result<Vec<(Chore, usize)>, StoreError> {
+    let mut done = Vec::new();
+    for chore in Chore::ALL {
+        let mut rows = 0;
+        loop {
+            let now = clock.now();
+            let batch = move |db: &mut crate::store::AnyConnection| {
+                purge::run(db, chore, now).map_err(Abort::<std::convert::Infallible>::Failed)
+            };
+            let Ok(changed) = store.write(batch).await?;
+            rows += changed;
+            if changed < BATCH {
+                break;
+            }
+        }
+        done.push((chore, rows));
+    }
+    Ok(done)
+}
