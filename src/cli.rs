@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do where standard error is closed.
-            let _ = writeln!(std::io::stderr(), "latchkey: {}", with_causes(&error));
+            let _ = writeln!(std::io::stderr(), "latchkey: {}", telemetry::chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -156,7 +156,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             store.close().await;
         }
         Command::Guard(GuardCommand::Show { address }) => {
-            guard::show(&open_store(&load()?)?, &address, out).await?
+            guard::show(&open_store(&load()?)?, &address, out).await?;
         }
         Command::Guard(GuardCommand::Open { address, by, why }) => {
             guard::open(&open_store(&load()?)?, &address, &by, &why, out).await?;
@@ -172,18 +172,6 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
 fn open_store(config: &Config) -> Result<Store, CommandError> {
     telemetry::init(config.log);
     Ok(Store::open(&config.database)?)
-}
-
-/// An error with everything below it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str("\n  because: ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The time, for commands.

@@ -26,7 +26,7 @@ use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
 use crate::login::Login;
 use crate::store::Store;
-use crate::telemetry::{InFlight, Metrics};
+use crate::telemetry::{InFlight, Metrics, chain};
 
 /// What handlers share.
 pub struct Gateway {
@@ -65,12 +65,11 @@ struct Turn {
 impl Gateway {
     /// A turn, if there is one now.
     fn turn(&self) -> Option<Turn> {
-        match Arc::clone(&self.in_flight).try_acquire_owned() {
-            Ok(permit) => Some(Turn { _permit: permit, _counted: self.metrics.track_in_flight() }),
-            Err(_) => {
-                self.metrics.count_shed();
-                None
-            }
+        if let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() {
+            Some(Turn { _permit: permit, _counted: self.metrics.track_in_flight() })
+        } else {
+            self.metrics.count_shed();
+            None
         }
     }
 }
@@ -92,7 +91,7 @@ impl Health {
             return Err("stopping".to_owned());
         }
         self.store.ping().await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database does not answer");
+            tracing::warn!(error = chain(&error), "the database does not answer");
             error.to_string()
         })
     }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use crate::ambient::Clock;
 use crate::store::purge::{self, BATCH, Chore};
 use crate::store::{Abort, Store, StoreError};
+use crate::telemetry::chain;
 
 /// Between two purges.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
+const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// Purges from time to time, until it is dropped.
 pub async fn purge_forever(store: Arc<Store>, clock: Arc<dyn Clock>) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
         if let Err(error) = purge(&store, &*clock).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the purge failed; it is tried again");
+            tracing::warn!(error = chain(&error), "the purge failed; it is tried again");
         }
     }
 }

@@ -133,7 +133,7 @@ impl Login {
         let _turn = self.hashing.acquire().await.or(Err(LoginError::Stopping))?;
         let unhashed = Unhashed::new(key_id, binding, salt, code);
         let hasher = Arc::clone(&self.hasher);
-        let hashed = tokio::task::spawn_blocking(move || hasher.finish(&unhashed)).await;
-        Ok(hashed.or(Err(LoginError::Stopping))??)
+        let done = tokio::task::spawn_blocking(move || hasher.finish(&unhashed)).await;
+        Ok(done.or(Err(LoginError::Stopping))??)
     }
 }

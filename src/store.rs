@@ -190,10 +190,7 @@ fn migrate(connection: &mut AnyConnection) -> Result<(), StoreError> {
 /// Whether another try of the same job can succeed: PostgreSQL's serialization failures and deadlocks.
 fn is_retryable(error: &diesel::result::Error) -> bool {
     use diesel::result::{DatabaseErrorKind, Error};
-    match error {
-        Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-        // diesel has no kind for SQLSTATE 40P01.
-        Error::DatabaseError(_, info) => info.message().starts_with("deadlock detected"),
-        _ => false,
-    }
+    let Error::DatabaseError(kind, info) = error else { return false };
+    // diesel has no kind for SQLSTATE 40P01.
+    matches!(kind, DatabaseErrorKind::SerializationFailure) || info.message().starts_with("deadlock detected")
 }

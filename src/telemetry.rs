@@ -35,6 +35,19 @@ pub fn init(log: Log) {
     let _ = subscriber(log, std::io::stderr).try_init();
 }
 
+/// An error with everything below it, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// One label and its value.
 type Label = [(&'static str, String); 1];
 /// Two labels and their values.
@@ -98,12 +111,13 @@ impl Metrics {
     }
 
     /// Counts a request while it is worked on.
+    #[must_use]
     pub fn track_in_flight(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// All of it in the `OpenMetrics` text format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();

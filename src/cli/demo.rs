@@ -91,9 +91,9 @@ fn config(folder: &Path, outbox: &Path) -> Result<Config, CommandError> {
          [upstreams.local]\nkind = \"jwt\"\nalgorithm = \"HS256\"\nkey = {:?}\n\
          [providers.console]\nkind = \"console\"\nfile = {:?}\n",
         format!("sqlite://{}", folder.join("demo.db").display()),
-        folder.join("pepper"),
+        folder.join("pepper").display().to_string(),
         key.reveal(),
-        outbox,
+        outbox.display().to_string(),
     );
     let table = text.parse().map_err(|error: toml::de::Error| failed(error.message()))?;
     Ok(Config::parse(table, "the demo", &BTreeMap::new())?)

@@ -53,7 +53,7 @@ pub(super) async fn run(
                 Import::Added => added += 1,
                 Import::Known => known += 1,
                 Import::Taken { by } => {
-                    taken.push(format!("line {number}: the address belongs to {by} already"))
+                    taken.push(format!("line {number}: the address belongs to {by} already"));
                 }
             }
         }

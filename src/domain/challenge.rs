@@ -16,10 +16,10 @@ use super::pepper::Salt;
 use super::time::Timestamp;
 
 /// How long a challenge can be resent to and guessed at.
-pub const LIFETIME: Duration = Duration::from_secs(20 * 60);
+pub const LIFETIME: Duration = Duration::from_mins(20);
 
 /// How long a right code may be turned into a token.
-pub const GRANT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+pub const GRANT_LIFETIME: Duration = Duration::from_mins(10);
 
 /// How often a code that was right may be posted again while its grant is open.
 pub const REPEATS: i32 = 5;
@@ -28,7 +28,7 @@ pub const REPEATS: i32 = 5;
 const SLOTS: usize = 3;
 
 /// Another network cannot push out a code that is younger.
-const EVICTION_AGE: Duration = Duration::from_secs(2 * 60);
+const EVICTION_AGE: Duration = Duration::from_mins(2);
 
 /// The wire that a challenge belongs to. The other one never sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -270,6 +270,7 @@ mod tests {
     fn slot(tag: u8, sent: i64, network: u8) -> Slot {
         Slot {
             hash: hash(tag),
+            message: message(tag),
             sent_at: at(sent),
             expires_at: at(sent + 300),
             network: NetworkTag([network; 8]),

@@ -14,13 +14,13 @@ pub const FREE_FAILURES: i32 = 5;
 /// The wait behind each failure past the free ones; the last one repeats.
 pub const WAITS: [Duration; 8] = [
     Duration::from_secs(30),
-    Duration::from_secs(60),
-    Duration::from_secs(2 * 60),
-    Duration::from_secs(4 * 60),
-    Duration::from_secs(8 * 60),
-    Duration::from_secs(15 * 60),
-    Duration::from_secs(30 * 60),
-    Duration::from_secs(60 * 60),
+    Duration::from_mins(1),
+    Duration::from_mins(2),
+    Duration::from_mins(4),
+    Duration::from_mins(8),
+    Duration::from_mins(15),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
 ];
 
 /// Comparisons since the last success (NIST SP 800-63B §3.2.2: no more than 100 consecutive failures).
@@ -30,7 +30,7 @@ pub const CAP: i32 = 100;
 pub const CAP_REACHED: i32 = CAP - 2;
 
 /// The pace at [`AtCap::Slow`].
-pub const SLOW_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub const SLOW_WAIT: Duration = Duration::from_hours(24);
 
 /// What happens at [`CAP`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

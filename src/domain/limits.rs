@@ -91,11 +91,11 @@ mod tests {
 
     #[test]
     fn ten_a_day_come_back_one_every_two_hours_twenty_four() {
-        let rate = Rate::new(10, Duration::from_secs(86_400)).expect("a rate");
+        let rate = Rate::new(10, Duration::from_hours(24)).expect("a rate");
         assert_eq!(rate.interval_ms(), (2 * 60 + 24) * 60 * 1000);
         let now = Timestamp::from_millis(1_000_000);
-        let full = now.plus(Duration::from_secs(86_400));
-        assert_eq!(rate.opens_at(full), now.plus(Duration::from_secs(8_640)));
+        let full = now.plus(Duration::from_hours(24));
+        assert_eq!(rate.opens_at(full), now.plus(Duration::from_mins(144)));
     }
 
     #[test]

@@ -79,12 +79,9 @@ impl Peppers {
     pub fn generate(entropy: &dyn crate::ambient::Entropy) -> Zeroizing<String> {
         let mut key = Zeroizing::new([0u8; MIN_PEPPER_BYTES]);
         entropy.fill(&mut *key);
-        let mut text = Zeroizing::new(String::from("k1 "));
-        for byte in key.iter() {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text.push('\n');
-        text
+        let digits = key.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex: String = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
+        Zeroizing::new(format!("k1 {hex}\n"))
     }
 }
 
@@ -185,6 +182,7 @@ impl CodeHasher {
     /// When no such key is loaded.
     #[expect(
         clippy::expect_used,
+        clippy::missing_panics_doc,
         reason = "lengths are fixed here and the cost was checked when it was parsed"
     )]
     pub fn finish(&self, unhashed: &Unhashed) -> Result<CodeHash, UnknownKey> {

@@ -29,6 +29,7 @@ use crate::domain::phone::Phone;
 use crate::domain::time::whole_secs;
 use crate::login::{LoginError, Start, Started, Verified, Verify, Wait};
 use crate::store::challenges::Key;
+use crate::telemetry::chain;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     for path in ["/", "/index.php", "/api.php"] {
@@ -69,12 +70,11 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
         }
     };
     let task = actix_web::rt::spawn(AssertUnwindSafe(work.in_current_span()).catch_unwind());
-    let answer = match task.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) => {
-            tracing::error!("a request made us panic; it was answered BUSY");
-            Answer::fail(op, Failure::Busy)
-        }
+    let answer = if let Ok(Ok(answer)) = task.await {
+        answer
+    } else {
+        tracing::error!("a request made us panic; it was answered BUSY");
+        Answer::fail(op, Failure::Busy)
     };
     answer.render(spelling, now)
 }
@@ -104,11 +104,7 @@ impl Gateway {
             Some(otp) => self.check_code(app_id, phone, &otp, fields.name(), client).await,
         };
         done.unwrap_or_else(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                cause = cause(&error),
-                "a login was not answered"
-            );
+            tracing::error!(error = chain(&error), "a login was not answered");
             Answer::fail("login", Failure::Busy)
         })
     }
@@ -186,7 +182,7 @@ fn wait_text(wait: Wait) -> String {
         Wait::For(wait) if wait <= Duration::from_secs(90) => {
             format!("Please wait {} seconds before asking for another code.", whole_secs(wait))
         }
-        Wait::For(wait) if wait <= Duration::from_secs(90 * 60) => {
+        Wait::For(wait) if wait <= Duration::from_mins(90) => {
             format!("Please wait {} minutes before asking for another code.", whole_secs(wait).div_ceil(60))
         }
         Wait::For(wait) => {
@@ -194,16 +190,4 @@ fn wait_text(wait: Wait) -> String {
         }
         Wait::ForOperator => "No code can be sent to this number. Please contact support.".to_owned(),
     }
-}
-
-/// The error below the one that is shown, for the log.
-fn cause(error: &LoginError) -> Option<String> {
-    let mut text = String::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(if text.is_empty() { "" } else { ": " });
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    (!text.is_empty()).then_some(text)
 }

@@ -138,7 +138,7 @@ fn write_down(
             audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
         }
         Ended::Unknown(why) => {
-            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?
+            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
         }
     }
     Ok(())

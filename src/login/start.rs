@@ -148,7 +148,7 @@ struct Draft {
 }
 
 enum Written {
-    New { over: Option<(ChallengeId, i32)>, new: NewChallenge },
+    New { over: Option<(ChallengeId, i32)>, new: Box<NewChallenge> },
     Beside { id: ChallengeId, version: i32, slots: Slots },
 }
 
@@ -178,7 +178,7 @@ impl Login {
         }
         // A second try, when somebody changed the challenge between our read and our write.
         for _ in 0..2 {
-            let key = self.mesibo_key(&start);
+            let key = Self::mesibo_key(&start);
             let current = self.read_current(key, &start.realm, &start.address).await?;
             if let Some(answer) = self.send(&start, None, current).await? {
                 return Ok(answer);
@@ -235,15 +235,14 @@ impl Login {
         if budget_opens_at > now {
             return Ok(Some(too_soon(current.challenge.as_ref(), budget_opens_at, now)));
         }
-        let closed = match current.guard.map_or(Opening::Open, |guard| guard.opening(now)) {
-            Opening::Open => false,
-            Opening::Closed => true,
-            // A code that will be dead before it can be tried is not worth a message.
-            Opening::At(at) if at >= now.plus(self.otp.lifetime) => {
-                return Ok(Some(Started::TooSoon(Wait::until(at, now))));
-            }
-            Opening::At(_) => false,
-        };
+        let opening = current.guard.map_or(Opening::Open, |guard| guard.opening(now));
+        // A code that will be dead before it can be tried is not worth a message.
+        if let Opening::At(at) = opening
+            && at >= now.plus(self.otp.lifetime)
+        {
+            return Ok(Some(Started::TooSoon(Wait::until(at, now))));
+        }
+        let closed = opening == Opening::Closed;
         let next_guess = Wait::of_guard(current.guard.as_ref(), now);
 
         let code = Code::generate(&*self.entropy, self.otp.length);
@@ -293,7 +292,7 @@ impl Login {
         })))
     }
 
-    fn mesibo_key(&self, start: &Start) -> Option<Key> {
+    fn mesibo_key(start: &Start) -> Option<Key> {
         let by_address = || Key::Mesibo { app_id: start.app_id.clone(), address: start.address.clone() };
         (start.dialect == Dialect::Mesibo).then(by_address)
     }
@@ -386,7 +385,7 @@ impl Login {
                     created_at: now,
                     expires_at,
                 };
-                Written::New { over, new }
+                Written::New { over, new: Box::new(new) }
             }
         };
         Ok(Ok((id, expires_at, written)))

@@ -440,7 +440,7 @@ impl Row {
     }
 }
 
-/// A slot is hash, sent_at, expires_at (big endian), network, and the message's id behind its length.
+/// A slot is hash, `sent_at`, `expires_at` (big endian), network, and the message's id behind its length.
 fn encode_slots(slots: &Slots) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(3 * 88);
     for slot in slots.iter() {

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Abort, AnyConnection, StoreError, is_retryable};
 use crate::config::Database;
+use crate::telemetry::chain;
 
 /// Tries of one write that PostgreSQL rolled back for another's sake.
 const TRIES: usize = 4;
@@ -115,7 +116,7 @@ impl Pool {
             let done = self.write(job).await;
             if let Err(error) = done {
                 span.in_scope(|| {
-                    tracing::warn!(error = &error as &dyn std::error::Error, doing, "a write was lost")
+                    tracing::warn!(error = chain(&error), doing, "a write was lost");
                 });
             }
         });

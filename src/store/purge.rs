@@ -17,13 +17,13 @@ use crate::domain::time::Timestamp;
 pub const BATCH: usize = 500;
 const BATCH_ROWS: i64 = 500;
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 /// A challenge is kept this long past its end, so that its story can be read.
 const CHALLENGE_KEPT: Duration = DAY;
-const DELIVERY_KEPT: Duration = Duration::from_secs(90 * 86_400);
+const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
 /// Failures outlive every reasonable attack.
-const GUARD_KEPT: Duration = Duration::from_secs(400 * 86_400);
-const AUDIT_KEPT: Duration = Duration::from_secs(400 * 86_400);
+const GUARD_KEPT: Duration = Duration::from_hours(9600);
+const AUDIT_KEPT: Duration = Duration::from_hours(9600);
 
 /// What there is to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Abort, AnyConnection, StoreError, migrate};
+use crate::telemetry::chain;
 
 /// The most jobs that share a commit: what a hundred thousand writes a second would queue during one.
 const GROUP: usize = 256;
@@ -102,7 +103,7 @@ where
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         if let Err(error) = committed {
-            tracing::warn!(error = &error as &dyn std::error::Error, doing = self.doing, "a write was lost");
+            tracing::warn!(error = chain(&error), doing = self.doing, "a write was lost");
         }
     }
 }
@@ -145,7 +146,7 @@ impl Writer {
         F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
     {
         if let Err(error) = self.hand_over(Box::new(Detached { job, doing })) {
-            tracing::warn!(error = &error as &dyn std::error::Error, doing, "a write was lost");
+            tracing::warn!(error = chain(&error), doing, "a write was lost");
         }
     }
 
@@ -197,7 +198,9 @@ impl Committer {
         match self.commit(&mut group) {
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
             Err(failure) if group.len() > 1 && failure.may_spare_others() => {
-                group.into_iter().for_each(|job| self.settle(vec![job]));
+                for job in group {
+                    self.settle(vec![job]);
+                }
             }
             Err(failure) => group.into_iter().for_each(|job| job.answer(Err(failure.to_error()))),
         }
@@ -273,8 +276,5 @@ impl Failure {
 
 /// diesel's error cannot be cloned, and every job of the group is owed one.
 fn repeat(error: &Error) -> Error {
-    match error {
-        Error::DatabaseError(_, info) => Error::QueryBuilderError(info.message().to_owned().into()),
-        other => Error::QueryBuilderError(other.to_string().into()),
-    }
+    Error::QueryBuilderError(error.to_string().into())
 }

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn texts_and_numbers_are_one_and_blanks_are_absent() {
-        for body in [r#"{"phone":18005551234}"#, r#"{phone: 18005551234}"#, r#"{"phone":" 18005551234 "}"#] {
+        for body in [r#"{"phone":18005551234}"#, r"{phone: 18005551234}", r#"{"phone":" 18005551234 "}"#] {
             assert_eq!(read(body).text("phone").as_deref(), Some("18005551234"), "{body}");
         }
         for body in [
