@@ -88,6 +88,7 @@ pub struct App {
     public: Serving,
     admin: Serving,
     store: Arc<Store>,
+    login: Arc<Login>,
     health: Arc<Health>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
@@ -120,7 +121,7 @@ impl App {
             Some((name.clone(), Realm { upstream, deadline }))
         });
         let providers = providers.unwrap_or_else(|| delivery::build(&config.providers));
-        let login = Login {
+        let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
             realms: realms.collect(),
@@ -132,9 +133,9 @@ impl App {
             policy: config.policy,
             limits: config.limits,
             metrics: Arc::clone(&metrics),
-        };
+        });
         let gateway = web::Data::new(Gateway {
-            login,
+            login: Arc::clone(&login),
             apps: config.apps,
             texts: config.mesibo,
             proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
@@ -166,6 +167,7 @@ impl App {
             public,
             admin,
             store,
+            login,
             health,
             in_flight,
             max_in_flight: config.server.max_in_flight,
@@ -192,9 +194,16 @@ impl App {
         &self.store
     }
 
+    /// The use cases, for those who call them without HTTP.
+    #[must_use]
+    pub fn login(&self) -> &Arc<Login> {
+        &self.login
+    }
+
     /// Serves until `stop` is over, then finishes what is in flight.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, purge } = self;
+        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, purge, .. } =
+            self;
         let servers = [tokio::spawn(public.server), tokio::spawn(admin.server)];
         stop.await;
         tracing::info!("stopping");

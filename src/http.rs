@@ -1,6 +1,6 @@
 //! The public listener: parses and renders; decides nothing.
 //!
-//! Guarantees: no request can cause a panic or a 5xx by what it holds. A body is at most [`body::LIMIT`] and comes
+//! Guarantees: no request can cause a panic or a 5xx by what it holds. A body is at most 16 KiB and comes
 //! within its deadline; work in flight is bounded, and what is too much is told to come back. A use case runs as a
 //! task of its own, so that a client's reset never stops it half way.
 
@@ -31,7 +31,7 @@ use crate::telemetry::{InFlight, Metrics, chain};
 /// What handlers share.
 pub struct Gateway {
     /// The use cases.
-    pub login: Login,
+    pub login: Arc<Login>,
     /// The apps we serve.
     pub apps: Apps,
     /// What the mesibo dialect adds to its answers.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use self::mint::{MintFailed, Minted};
-pub use self::start::{Resend, Start, Started};
+pub use self::start::{Resend, Sent, Start, Started};
 pub use self::verify::{Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Limits, Otp, Policy};

@@ -9,7 +9,7 @@ pub mod upstream;
 pub use app::TestApp;
 pub use database::{Backend, Database};
 pub use outbox::Outbox;
-pub use upstream::FakeUpstream;
+pub use upstream::{FakeUpstream, Mint};
 
 /// Writes a test once and runs it on each database.
 macro_rules! on_both {

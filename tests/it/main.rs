@@ -4,7 +4,12 @@
 //! `on_both!` runs once on each database.
 
 #![expect(unreachable_pub, reason = "a test crate exports nothing")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
 
-mod login;
+mod guard;
+mod journey;
+mod mint;
+mod start;
+mod v1;

@@ -9,6 +9,7 @@ use latchkey::ambient::{Clock, Entropy, ManualClock, SeededEntropy};
 use latchkey::app::{App, World};
 use latchkey::config::Config;
 use latchkey::domain::time::Timestamp;
+use latchkey::login::Login;
 use latchkey::store::Store;
 use latchkey::upstream::Upstream;
 use reqwest::header::HeaderMap;
@@ -48,6 +49,7 @@ pub struct TestApp {
     pub outbox: Arc<Outbox>,
     pub upstream: Arc<FakeUpstream>,
     pub store: Arc<Store>,
+    pub login: Arc<Login>,
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
@@ -147,7 +149,7 @@ impl Builder<'_> {
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, admin_address) = (app.public_address(), app.admin_address());
-        let store = Arc::clone(app.store());
+        let (store, login) = (Arc::clone(app.store()), Arc::clone(app.login()));
         let running = tokio::spawn(app.run_until(async {
             let _ = stopped.await;
         }));
@@ -158,6 +160,7 @@ impl Builder<'_> {
             outbox,
             upstream: self.fake,
             store,
+            login,
             client: http_client(),
             stop: Some(stop),
             running: Some(running),
