@@ -5,6 +5,7 @@
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
 //! whether the user exists.
 
+mod draft;
 mod mint;
 mod start;
 mod verify;

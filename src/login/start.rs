@@ -3,25 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE, Wait};
-use crate::config::Limits;
+use super::draft::{Refusal, address_key};
+use super::{Login, LoginError, SEND_DEADLINE, Wait};
 use crate::delivery::{OutgoingCode, Report, SendError};
 use crate::domain::address::Address;
-use crate::domain::challenge::{Challenge, Dialect, LIFETIME, NetworkTag, Slot, Slots, State};
+use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
-use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
-use crate::domain::limits::Rate;
+use crate::domain::ids::{ChallengeId, ClientSecret};
 use crate::domain::network::ClientIp;
-use crate::domain::pepper::{Binding, Salt};
 use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
-use crate::store::audit::{self, Event, Subject};
 use crate::store::budgets::{self, Budget};
-use crate::store::challenges::{self, Key, NewChallenge};
-use crate::store::deliveries::{self, NewDelivery, Outcome, Status};
-use crate::store::{Abort, AnyConnection, guards};
+use crate::store::challenges::{self, Key};
+use crate::store::deliveries::{self, Outcome, Status};
+use crate::store::{AnyConnection, guards};
 
 /// Somebody asks for a code.
 #[derive(Clone)]
@@ -120,47 +117,6 @@ struct Current {
     budget: Option<Budget>,
 }
 
-/// Where the new code goes.
-enum Place {
-    /// Into a challenge of its own; an old one that is over makes room.
-    New { over: Option<(ChallengeId, i32)> },
-    /// Beside the codes of a waiting one.
-    Beside(Box<Challenge>),
-}
-
-/// Why the write was undone.
-enum Refusal {
-    /// Somebody else changed the challenge since it was read.
-    Changed,
-    /// A budget is used up until then.
-    Spent(Timestamp),
-}
-
-/// One attempt at sending, as it is written down.
-#[derive(Clone)]
-struct Draft {
-    challenge: Arc<Written>,
-    delivery: NewDelivery,
-    budgets: Vec<(String, Spend)>,
-    audit: Event,
-    realm: String,
-    app_id: String,
-}
-
-enum Written {
-    New { over: Option<(ChallengeId, i32)>, new: Box<NewChallenge> },
-    Beside { id: ChallengeId, version: i32, slots: Slots },
-}
-
-/// What a budget is spent as.
-#[derive(Clone, Copy)]
-enum Spend {
-    Address,
-    Network,
-    Site,
-    Plain(Rate),
-}
-
 impl Login {
     /// A code goes out to an address.
     ///
@@ -178,8 +134,7 @@ impl Login {
         }
         // A second try, when somebody changed the challenge between our read and our write.
         for _ in 0..2 {
-            let key = Self::mesibo_key(&start);
-            let current = self.read_current(key, &start.realm, &start.address).await?;
+            let current = self.read_current(&start).await?;
             if let Some(answer) = self.send(&start, None, current).await? {
                 return Ok(answer);
             }
@@ -213,8 +168,7 @@ impl Login {
                 channel: resend.channel,
                 client: resend.client,
             };
-            let current = self.read_current(None, &start.realm, &start.address).await?;
-            let current = Current { challenge: Some(challenge), ..current };
+            let current = Current { challenge: Some(challenge), ..self.read_current(&start).await? };
             if let Some(answer) = self.send(&start, Some(&resend.secret), current).await? {
                 return Ok(answer);
             }
@@ -243,34 +197,28 @@ impl Login {
             return Ok(Some(Started::TooSoon(Wait::until(at, now))));
         }
         let closed = opening == Opening::Closed;
-        let next_guess = Wait::of_guard(current.guard.as_ref(), now);
 
         let code = Code::generate(&*self.entropy, self.otp.length);
-        let message = MessageId::generate(&*self.entropy);
-        let fresh_secret = (start.dialect == Dialect::V1 && secret.is_none())
+        let fresh = (start.dialect == Dialect::V1 && secret.is_none())
             .then(|| ClientSecret::generate(&*self.entropy));
-        let place = self.place(current.challenge);
-        let attempts_left = match &place {
-            Place::New { .. } => self.otp.attempts,
-            Place::Beside(challenge) => self.otp.attempts - challenge.guesses,
+        let secret = secret.or(fresh.as_ref());
+        let draft = match self.draft(start, secret, current.challenge, &code, closed, now).await? {
+            Ok(draft) => Arc::new(draft),
+            Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
         };
-        let secret = secret.or(fresh_secret.as_ref());
-        let (id, expires_at, written) =
-            match self.write_up(start, secret, place, &code, &message, now).await? {
-                Ok(written) => written,
-                Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
-            };
-        let draft = self.draft(start, written, &id, &message, closed, now);
-
-        let (limits, drafted) = (self.limits.clone(), draft.clone());
-        let next_send_at = match self.store.write(move |db| commit(db, &drafted, &limits, now)).await? {
+        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
+        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
             Ok(next_send_at) => next_send_at,
             Err(Refusal::Changed) => return Ok(None),
-            Err(Refusal::Spent(until)) => return Ok(Some(Started::TooSoon(Wait::until(until, now)))),
+            Err(Refusal::Spent(until)) => {
+                // Somebody may have been quicker by a moment: then their code is the one that is valid.
+                let current = self.read_current(start).await?;
+                return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
+            }
         };
 
-        let to = start.address.clone();
-        let outgoing = OutgoingCode { id: message, to, code, app_name: start.app_name.clone() };
+        let (id, to) = (draft.delivery.id.clone(), start.address.clone());
+        let outgoing = OutgoingCode { id, to, code, app_name: start.app_name.clone() };
         if !closed {
             let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
             let failure = report.result.as_ref().err().and_then(refused);
@@ -280,30 +228,23 @@ impl Login {
             }
         }
         Ok(Some(Started::Sent(Sent {
-            challenge: id,
-            secret: fresh_secret,
+            challenge: draft.delivery.challenge.clone(),
+            secret: fresh,
             next_send: next_send_at.wait_from(now),
-            next_guess: match next_guess {
-                Some(Wait::For(wait)) => wait,
-                Some(Wait::ForOperator) | None => Duration::ZERO,
+            next_guess: match opening {
+                Opening::At(at) => at.wait_from(now),
+                Opening::Open | Opening::Closed => Duration::ZERO,
             },
-            expires_in: expires_at.wait_from(now),
-            attempts_left,
+            expires_in: draft.expires_at.wait_from(now),
+            attempts_left: draft.attempts_left,
         })))
     }
 
-    fn mesibo_key(start: &Start) -> Option<Key> {
+    /// What there is about an address. A `/v1` start never sees another's challenge.
+    async fn read_current(&self, start: &Start) -> Result<Current, LoginError> {
         let by_address = || Key::Mesibo { app_id: start.app_id.clone(), address: start.address.clone() };
-        (start.dialect == Dialect::Mesibo).then(by_address)
-    }
-
-    async fn read_current(
-        &self,
-        key: Option<Key>,
-        realm: &str,
-        address: &Address,
-    ) -> Result<Current, LoginError> {
-        let (realm, address) = (realm.to_owned(), address.as_str().to_owned());
+        let key = (start.dialect == Dialect::Mesibo).then(by_address);
+        let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
         let read = move |db: &mut AnyConnection| {
             Ok(Current {
                 challenge: key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?,
@@ -315,119 +256,9 @@ impl Login {
     }
 
     /// Whether codes can be added to a challenge, and guesses made.
-    fn is_waiting(&self, challenge: &Challenge) -> bool {
+    pub(super) fn is_waiting(&self, challenge: &Challenge) -> bool {
         let waiting = matches!(challenge.state, State::Waiting(_));
         waiting && challenge.guesses < self.otp.attempts && challenge.expires_at > self.clock.now()
-    }
-
-    fn place(&self, current: Option<Challenge>) -> Place {
-        match current {
-            Some(challenge) if self.is_waiting(&challenge) => Place::Beside(Box::new(challenge)),
-            Some(over) => Place::New { over: Some((over.id, over.version)) },
-            None => Place::New { over: None },
-        }
-    }
-
-    /// Hashes the code in its place. The inner error: another network's fresh code stays there until then.
-    async fn write_up(
-        &self,
-        start: &Start,
-        secret: Option<&ClientSecret>,
-        place: Place,
-        code: &Code,
-        message: &MessageId,
-        now: Timestamp,
-    ) -> Result<Result<(ChallengeId, Timestamp, Written), Timestamp>, LoginError> {
-        let (id, key_id, salt, expires_at) = match &place {
-            Place::Beside(challenge) => {
-                (challenge.id.clone(), challenge.key_id.clone(), challenge.salt, challenge.expires_at)
-            }
-            Place::New { .. } => {
-                let mut salt = Salt::default();
-                self.entropy.fill(&mut salt);
-                let id = ChallengeId::generate(&*self.entropy);
-                (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME))
-            }
-        };
-        let binding = Binding {
-            realm: &start.realm,
-            purpose: PURPOSE,
-            challenge: &id,
-            address: &start.address,
-            client_secret: secret,
-        };
-        let hash = self.hash(&key_id, &binding, &salt, code).await?;
-        // A code never outlives its challenge.
-        let code_expires_at = now.plus(self.otp.lifetime).min(expires_at);
-        let network = NetworkTag::from(start.client);
-        let slot =
-            Slot { hash, message: message.clone(), sent_at: now, expires_at: code_expires_at, network };
-        let written = match place {
-            Place::Beside(challenge) => {
-                let State::Waiting(slots) = &challenge.state else { return Ok(Err(now)) };
-                match slots.place(slot, now) {
-                    Ok(slots) => Written::Beside { id: id.clone(), version: challenge.version, slots },
-                    Err(free_at) => return Ok(Err(free_at)),
-                }
-            }
-            Place::New { over } => {
-                let new = NewChallenge {
-                    id: id.clone(),
-                    dialect: start.dialect,
-                    purpose: PURPOSE,
-                    app_id: start.app_id.clone(),
-                    realm: start.realm.clone(),
-                    address: start.address.clone(),
-                    secret: secret.map(ClientSecret::hash),
-                    key_id,
-                    salt,
-                    slots: Slots::new(vec![slot]),
-                    created_at: now,
-                    expires_at,
-                };
-                Written::New { over, new: Box::new(new) }
-            }
-        };
-        Ok(Ok((id, expires_at, written)))
-    }
-
-    fn draft(
-        &self,
-        start: &Start,
-        written: Written,
-        challenge: &ChallengeId,
-        message: &MessageId,
-        closed: bool,
-        now: Timestamp,
-    ) -> Draft {
-        let network = start.client.key();
-        let mut budgets = vec![
-            (address_key(start.address.as_str()), Spend::Address),
-            (network_key(&network), Spend::Network),
-        ];
-        budgets.extend(start.client.site_key().map(|site| (network_key(&site), Spend::Site)));
-        let country = start.address.country().map(|country| format!("country:{country}"));
-        budgets.extend(country.map(|key| (key, Spend::Plain(self.limits.per_country))));
-        budgets.push((format!("app:{}", start.app_id), Spend::Plain(self.limits.per_app)));
-        budgets.push(("all".to_owned(), Spend::Plain(self.limits.overall)));
-        let delivery = NewDelivery {
-            id: message.clone(),
-            challenge: challenge.clone(),
-            address: start.address.clone(),
-            channel: start.channel,
-            network,
-            status: if closed { Status::Withheld } else { Status::Pending },
-            created_at: now,
-            deadline_at: now.plus(SEND_DEADLINE + LEASE_MARGIN),
-        };
-        Draft {
-            challenge: Arc::new(written),
-            delivery,
-            budgets,
-            audit: if closed { Event::CodeWithheld } else { Event::CodeSent },
-            realm: start.realm.clone(),
-            app_id: start.app_id.clone(),
-        }
     }
 
     /// Writes down what became of a message. Nobody waits for it: a lost note becomes `unknown` by itself.
@@ -461,78 +292,6 @@ impl Login {
     }
 }
 
-/// The one write of a start: the code in its place, the message, the record, the budgets.
-fn commit(
-    db: &mut AnyConnection,
-    draft: &Draft,
-    limits: &Limits,
-    now: Timestamp,
-) -> Result<Timestamp, Abort<Refusal>> {
-    let placed = match &*draft.challenge {
-        Written::New { over, new } => {
-            let room = match over {
-                Some((id, version)) => challenges::end(db, id, *version, now)?,
-                None => true,
-            };
-            room && challenges::insert(db, new)?
-        }
-        Written::Beside { id, version, slots } => challenges::put_codes(db, id, *version, slots)?,
-    };
-    if !placed {
-        return Err(Abort::Refused(Refusal::Changed));
-    }
-    deliveries::insert(db, &draft.delivery)?;
-    let about = Subject {
-        realm: Some(&draft.realm),
-        app_id: Some(&draft.app_id),
-        address: Some(draft.delivery.address.as_str()),
-        challenge: Some(draft.delivery.challenge.as_str()),
-        network: Some(&draft.delivery.network),
-        detail: Some(draft.delivery.id.as_str()),
-        user: None,
-    };
-    audit::record(db, draft.audit, about, now)?;
-    spend_all(db, &draft.budgets, limits, now)
-}
-
-/// Spends every budget, or none; then the longest wait is named.
-fn spend_all(
-    db: &mut AnyConnection,
-    keys: &[(String, Spend)],
-    limits: &Limits,
-    now: Timestamp,
-) -> Result<Timestamp, Abort<Refusal>> {
-    let mut next_send_at = now;
-    let mut longest = None;
-    let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
-    for (key, spend) in keys {
-        let spent = match spend {
-            Spend::Address => {
-                match budgets::spend_address(db, key, limits.per_address, limits.send_waits, now)? {
-                    Some(next) => {
-                        next_send_at = next;
-                        true
-                    }
-                    None => false,
-                }
-            }
-            Spend::Network => budgets::spend_network(db, key, unverified, total, now)?,
-            Spend::Site => budgets::spend_network(db, key, unverified.tenfold(), total.tenfold(), now)?,
-            Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
-        };
-        if !spent {
-            let opens_at = budgets::find(db, key)?.map_or(now, |budget| match spend {
-                Spend::Address => budget.address_opens_at(limits.per_address),
-                Spend::Network => budget.network_opens_at(unverified, total),
-                Spend::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
-                Spend::Plain(rate) => budget.opens_at(*rate),
-            });
-            longest = longest.max(Some(opens_at));
-        }
-    }
-    longest.map_or(Ok(next_send_at), |until| Err(Abort::Refused(Refusal::Spent(until))))
-}
-
 /// It is too soon for another code; whether the last one still works decides how to say so.
 fn too_soon(challenge: Option<&Challenge>, until: Timestamp, now: Timestamp) -> Started {
     let wait = Wait::until(until, now);
@@ -554,15 +313,6 @@ fn refused(error: &SendError) -> Option<Started> {
         | SendError::Temporary(_) => Some(Started::Undeliverable),
         SendError::Unknown(_) => None,
     }
-}
-
-fn address_key(address: &str) -> String {
-    format!("to:{address}")
-}
-
-/// The budget of a network.
-pub(super) fn network_key(network: &str) -> String {
-    format!("from:{network}")
 }
 
 impl crate::config::Policy {

@@ -1,7 +1,7 @@
 //! Verify: a code comes back.
 
+use super::draft::network_key;
 use super::mint::{Minted, Ready};
-use super::start::network_key;
 use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
 use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
 use crate::domain::code::{Code, CodeHash};

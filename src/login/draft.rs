@@ -1,0 +1,241 @@
+//! What a start writes: the code in its place, the message, the record, the budgets. All of it, or nothing.
+
+use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE, Start};
+use crate::config::Limits;
+use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
+use crate::domain::code::Code;
+use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
+use crate::domain::limits::Rate;
+use crate::domain::pepper::{Binding, Salt};
+use crate::domain::time::Timestamp;
+use crate::store::audit::{self, Event, Subject};
+use crate::store::challenges::{self, NewChallenge};
+use crate::store::deliveries::{self, NewDelivery, Status};
+use crate::store::{Abort, AnyConnection, budgets};
+
+/// Why the write was undone.
+pub(super) enum Refusal {
+    /// Somebody else changed the challenge since it was read.
+    Changed,
+    /// A budget is used up until then.
+    Spent(Timestamp),
+}
+
+/// One attempt at sending, ready to be written.
+pub(super) struct Draft {
+    /// The message.
+    pub(super) delivery: NewDelivery,
+    /// When its challenge ends.
+    pub(super) expires_at: Timestamp,
+    /// Guesses that are left.
+    pub(super) attempts_left: i32,
+    place: Place,
+    budgets: Vec<(String, Spend)>,
+    event: Event,
+    realm: String,
+    app_id: String,
+}
+
+/// Where the code goes.
+enum Place {
+    /// Into a challenge of its own; an old one that is over makes room.
+    New { over: Option<(ChallengeId, i32)>, new: Box<NewChallenge> },
+    /// Beside the codes of a waiting one.
+    Beside { id: ChallengeId, version: i32, slots: Slots },
+}
+
+/// What a budget is spent as.
+#[derive(Clone, Copy)]
+enum Spend {
+    Address,
+    Network,
+    Site,
+    Plain(Rate),
+}
+
+impl Login {
+    /// Hashes the code in its place: beside the codes of the current challenge while that waits, otherwise in a new
+    /// one. The inner error: another network's fresh code holds the place until then.
+    pub(super) async fn draft(
+        &self,
+        start: &Start,
+        secret: Option<&ClientSecret>,
+        current: Option<Challenge>,
+        code: &Code,
+        closed: bool,
+        now: Timestamp,
+    ) -> Result<Result<Draft, Timestamp>, LoginError> {
+        let (waiting, over) = match current {
+            Some(challenge) if self.is_waiting(&challenge) => (Some(challenge), None),
+            Some(over) => (None, Some((over.id, over.version))),
+            None => (None, None),
+        };
+        let (id, key_id, salt, expires_at, guesses) = match &waiting {
+            Some(challenge) => {
+                let Challenge { id, key_id, salt, expires_at, guesses, .. } = challenge;
+                (id.clone(), key_id.clone(), *salt, *expires_at, *guesses)
+            }
+            None => {
+                let mut salt = Salt::default();
+                self.entropy.fill(&mut salt);
+                let id = ChallengeId::generate(&*self.entropy);
+                (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
+            }
+        };
+        let binding = Binding {
+            realm: &start.realm,
+            purpose: PURPOSE,
+            challenge: &id,
+            address: &start.address,
+            client_secret: secret,
+        };
+        let slot = Slot {
+            hash: self.hash(&key_id, &binding, &salt, code).await?,
+            message: MessageId::generate(&*self.entropy),
+            sent_at: now,
+            // A code never outlives its challenge.
+            expires_at: now.plus(self.otp.lifetime).min(expires_at),
+            network: NetworkTag::from(start.client),
+        };
+        let message = slot.message.clone();
+        let place = match waiting {
+            Some(Challenge { state: State::Waiting(slots), version, .. }) => match slots.place(slot, now) {
+                Ok(slots) => Place::Beside { id: id.clone(), version, slots },
+                Err(free_at) => return Ok(Err(free_at)),
+            },
+            Some(Challenge { state: State::Proved(_), .. }) | None => {
+                let new = NewChallenge {
+                    id: id.clone(),
+                    dialect: start.dialect,
+                    purpose: PURPOSE,
+                    app_id: start.app_id.clone(),
+                    realm: start.realm.clone(),
+                    address: start.address.clone(),
+                    secret: secret.map(ClientSecret::hash),
+                    key_id,
+                    salt,
+                    slots: Slots::new(vec![slot]),
+                    created_at: now,
+                    expires_at,
+                };
+                Place::New { over, new: Box::new(new) }
+            }
+        };
+        let delivery = NewDelivery {
+            id: message,
+            challenge: id,
+            address: start.address.clone(),
+            channel: start.channel,
+            network: start.client.key(),
+            status: if closed { Status::Withheld } else { Status::Pending },
+            created_at: now,
+            deadline_at: now.plus(SEND_DEADLINE + LEASE_MARGIN),
+        };
+        Ok(Ok(Draft {
+            delivery,
+            expires_at,
+            attempts_left: self.otp.attempts - guesses,
+            place,
+            budgets: budgets_of(start, &self.limits),
+            event: if closed { Event::CodeWithheld } else { Event::CodeSent },
+            realm: start.realm.clone(),
+            app_id: start.app_id.clone(),
+        }))
+    }
+}
+
+impl Draft {
+    /// Writes all of it; when the next message may go.
+    pub(super) fn commit(
+        &self,
+        db: &mut AnyConnection,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Timestamp, Abort<Refusal>> {
+        let placed = match &self.place {
+            Place::New { over, new } => {
+                let room = match over {
+                    Some((id, version)) => challenges::end(db, id, *version, now)?,
+                    None => true,
+                };
+                room && challenges::insert(db, new)?
+            }
+            Place::Beside { id, version, slots } => challenges::put_codes(db, id, *version, slots)?,
+        };
+        if !placed {
+            return Err(Abort::Refused(Refusal::Changed));
+        }
+        deliveries::insert(db, &self.delivery)?;
+        let about = Subject {
+            realm: Some(&self.realm),
+            app_id: Some(&self.app_id),
+            address: Some(self.delivery.address.as_str()),
+            challenge: Some(self.delivery.challenge.as_str()),
+            network: Some(&self.delivery.network),
+            detail: Some(self.delivery.id.as_str()),
+            user: None,
+        };
+        audit::record(db, self.event, about, now)?;
+        spend_all(db, &self.budgets, limits, now)
+    }
+}
+
+/// In the one order in which every start spends them.
+fn budgets_of(start: &Start, limits: &Limits) -> Vec<(String, Spend)> {
+    let site = start.client.site_key().map(|site| (network_key(&site), Spend::Site));
+    let country = start.address.country().map(|country| format!("country:{country}"));
+    let country = country.map(|key| (key, Spend::Plain(limits.per_country)));
+    let address = (address_key(start.address.as_str()), Spend::Address);
+    let network = (network_key(&start.client.key()), Spend::Network);
+    let app = (format!("app:{}", start.app_id), Spend::Plain(limits.per_app));
+    let all = ("all".to_owned(), Spend::Plain(limits.overall));
+    [Some(address), Some(network), site, country, Some(app), Some(all)].into_iter().flatten().collect()
+}
+
+/// Spends every budget, or none; then the longest wait is named.
+fn spend_all(
+    db: &mut AnyConnection,
+    keys: &[(String, Spend)],
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Timestamp, Abort<Refusal>> {
+    let mut next_send_at = now;
+    let mut longest = None;
+    let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
+    for (key, spend) in keys {
+        let spent = match spend {
+            Spend::Address => {
+                match budgets::spend_address(db, key, limits.per_address, limits.send_waits, now)? {
+                    Some(next) => {
+                        next_send_at = next;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Spend::Network => budgets::spend_network(db, key, unverified, total, now)?,
+            Spend::Site => budgets::spend_network(db, key, unverified.tenfold(), total.tenfold(), now)?,
+            Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
+        };
+        if !spent {
+            let opens_at = budgets::find(db, key)?.map_or(now, |budget| match spend {
+                Spend::Address => budget.address_opens_at(limits.per_address),
+                Spend::Network => budget.network_opens_at(unverified, total),
+                Spend::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
+                Spend::Plain(rate) => budget.opens_at(*rate),
+            });
+            longest = longest.max(Some(opens_at));
+        }
+    }
+    longest.map_or(Ok(next_send_at), |until| Err(Abort::Refused(Refusal::Spent(until))))
+}
+
+/// The budget of an address.
+pub(super) fn address_key(address: &str) -> String {
+    format!("to:{address}")
+}
+
+/// The budget of a network.
+pub(super) fn network_key(network: &str) -> String {
+    format!("from:{network}")
+}
