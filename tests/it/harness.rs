@@ -5,11 +5,13 @@ pub mod database;
 pub mod outbox;
 pub mod postgres;
 pub mod upstream;
+pub mod wire;
 
 pub use app::TestApp;
 pub use database::{Backend, Database};
 pub use outbox::Outbox;
 pub use upstream::{FakeUpstream, Mint};
+pub use wire::Wire;
 
 /// Writes a test once and runs it on each database.
 macro_rules! on_both {

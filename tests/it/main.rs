@@ -8,8 +8,12 @@
 
 mod harness;
 
+mod clients;
+mod edge;
 mod guard;
 mod journey;
+mod leak;
+mod malformed;
 mod mint;
 mod start;
 mod v1;

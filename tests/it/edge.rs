@@ -1,0 +1,1 @@
+//! The edge: connections, deadlines, limits, and what stands before a handler.
