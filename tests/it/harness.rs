@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod database;
+pub mod logs;
 pub mod outbox;
 pub mod postgres;
 pub mod upstream;

@@ -52,6 +52,18 @@ impl Wire {
         let _ = soon("sending", self.stream.write_all(bytes.as_ref())).await;
     }
 
+    /// Sends bytes as long as the other side takes them. False: it took none for a while.
+    pub async fn send_while_taken(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = tokio::time::timeout(Duration::from_secs(1), self.stream.write_all(bytes.as_ref())).await;
+        matches!(sent, Ok(Ok(())))
+    }
+
+    /// Whether the server has not hung up yet.
+    pub async fn is_open(&mut self) -> bool {
+        let read = tokio::time::timeout(Duration::ZERO, self.read_more()).await;
+        read.unwrap_or(true)
+    }
+
     /// Posts a body to the mesibo dialect and keeps the connection.
     pub async fn post(&mut self, body: &str) {
         self.send(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
@@ -77,8 +89,15 @@ impl Wire {
     }
 
     /// Everything until the server hangs up, which it must.
-    pub async fn to_end(mut self) -> String {
-        soon("the server's hanging up", async { while self.read_more().await {} }).await;
+    #[track_caller]
+    pub fn to_end(self) -> impl Future<Output = String> {
+        let asked_at = std::panic::Location::caller();
+        self.read_to_end(asked_at.to_string())
+    }
+
+    async fn read_to_end(mut self, asked_at: String) -> String {
+        soon(&format!("the end of a connection, at {asked_at}"), async { while self.read_more().await {} })
+            .await;
         String::from_utf8(self.unread).expect("text")
     }
 
