@@ -99,7 +99,6 @@ async fn broken_chunks_and_bare_line_feeds_hide_no_request_j4() {
         ),
         format!("POST / HTTP/1.1\nHost: x\nContent-Length: {}\nX: y\r\n\n{BODY}", BODY.len()),
         "POST / HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n18\n{}\n0\n\n".to_owned(),
-        format!("POST / HTTP/1.1\r\nHost: x\r\n\r\n{BODY}"),
         "POST / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}".to_owned(),
