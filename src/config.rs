@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
-pub use otp::{Limits, Otp, PepperSource, Policy};
+pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig, Routes};
 pub use reader::Problem;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
@@ -56,6 +56,8 @@ pub struct Config {
     pub otp: Otp,
     /// Whom to send to at all.
     pub policy: Policy,
+    /// Whether people log in by e-mail.
+    pub email: Email,
     /// How much to send.
     pub limits: Limits,
     /// Logs.
@@ -172,6 +174,7 @@ impl Config {
         let log = server::read_log(&root);
         let (length, otp) = otp::read_otp(&root, assumed);
         let policy = otp::read_policy(&root, assumed);
+        let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
         let apps = apps::read_apps(&root, assumed, &upstreams, length);
@@ -186,6 +189,7 @@ impl Config {
             database: database?,
             otp: otp?,
             policy,
+            email,
             limits,
             log: log?,
             apps,

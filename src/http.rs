@@ -7,23 +7,29 @@
 mod body;
 mod client;
 mod connection;
+mod cors;
+mod language;
 mod mesibo;
 mod ops;
 mod problem;
 mod server;
+mod v1;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::{HttpRequest, web};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::client::TrustedProxies;
 pub use self::ops::configure as configure_probes;
+pub use self::problem::PublicUrl;
 pub use self::server::{Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
+use crate::domain::network::ClientIp;
 use crate::login::Login;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
@@ -33,7 +39,7 @@ pub struct Gateway {
     /// The use cases.
     pub login: Arc<Login>,
     /// The apps we serve.
-    pub apps: Apps,
+    pub apps: Arc<Apps>,
     /// What the mesibo dialect adds to its answers.
     pub texts: ClientTexts,
     /// Whose word on a client's address counts.
@@ -56,6 +62,13 @@ pub struct Health {
     stopping: AtomicBool,
 }
 
+/// Who sent a request, as far as it tells.
+struct Asker {
+    client: ClientIp,
+    /// Best first.
+    languages: Vec<String>,
+}
+
 /// The right to work on a request.
 struct Turn {
     _permit: OwnedSemaphorePermit,
@@ -63,6 +76,12 @@ struct Turn {
 }
 
 impl Gateway {
+    fn asker(&self, request: &HttpRequest) -> Asker {
+        let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let languages = header.map(language::preferences).unwrap_or_default();
+        Asker { client: self.proxies.client(request), languages }
+    }
+
     /// A turn, if there is one now.
     fn turn(&self) -> Option<Turn> {
         if let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() {
@@ -100,6 +119,8 @@ impl Health {
 /// The public routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     mesibo::configure(config);
+    v1::configure(config);
     ops::configure(config);
+    config.route("/problems", web::get().to(problem::page));
     config.default_service(web::to(problem::not_found));
 }

@@ -79,6 +79,9 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
+    use zeroize::Zeroizing;
+
+    use super::super::Text;
     use crate::ambient::SeededEntropy;
     use crate::config::Config;
     use crate::domain::address::Address;
@@ -130,6 +133,8 @@ mod tests {
             to: Address::parse("+18005551234").unwrap(),
             code: Code::parse("123456", CodeLength::SIX).unwrap(),
             app_name: "Messenger".to_owned(),
+            lifetime: Duration::from_mins(5),
+            text: Text { locale: "en".to_owned(), body: Zeroizing::new("123456".to_owned()) },
         };
         let report = courier.deliver(Channel::Sms, &message, Duration::from_millis(20)).await;
         let log = log.lock().unwrap().clone();

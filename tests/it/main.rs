@@ -12,4 +12,5 @@ mod guard;
 mod journey;
 mod mint;
 mod start;
+mod usecase;
 mod v1;
