@@ -15,13 +15,17 @@ mod problem;
 mod server;
 mod v1;
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::http::header::ACCEPT_LANGUAGE;
 use actix_web::{HttpRequest, web};
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 pub use self::client::TrustedProxies;
 pub use self::ops::configure as configure_probes;
@@ -114,6 +118,16 @@ impl Health {
             error.to_string()
         })
     }
+}
+
+/// Does work as a task of its own, so that a client that goes away stops nothing. None: it panicked.
+async fn on_its_own<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
+    let caught = AssertUnwindSafe(work.in_current_span()).catch_unwind();
+    let done = actix_web::rt::spawn(caught).await.ok().and_then(Result::ok);
+    if done.is_none() {
+        tracing::error!("a request made us panic; the process goes on");
+    }
+    done
 }
 
 /// The public routes.

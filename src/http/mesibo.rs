@@ -7,14 +7,11 @@
 mod answer;
 mod fields;
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header::ORIGIN;
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::FutureExt;
-use tracing::Instrument;
 
 use self::answer::{Answer, Failure, Spelling};
 use self::fields::Fields;
@@ -68,13 +65,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
             gateway.answer(&fields, app, asker).await
         }
     };
-    let task = actix_web::rt::spawn(AssertUnwindSafe(work.in_current_span()).catch_unwind());
-    let answer = if let Ok(Ok(answer)) = task.await {
-        answer
-    } else {
-        tracing::error!("a request made us panic; it was answered BUSY");
-        Answer::fail(op, Failure::Busy)
-    };
+    let answer = super::on_its_own(work).await.unwrap_or_else(|| Answer::fail(op, Failure::Busy));
     answer.render(spelling, now)
 }
 

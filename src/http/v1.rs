@@ -7,14 +7,10 @@
 mod answer;
 mod input;
 
-use std::panic::AssertUnwindSafe;
-
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, Resource, web};
-use futures_util::FutureExt;
 use serde_json::Value;
-use tracing::Instrument;
 
 use self::input::{Complete, Input, Login, Resend, Verify};
 use super::body::{self, BodyError};
@@ -101,13 +97,7 @@ where
                 let _turn = turn;
                 work.await
             };
-            match actix_web::rt::spawn(AssertUnwindSafe(work.in_current_span()).catch_unwind()).await {
-                Ok(Ok(done)) => done,
-                Ok(Err(_)) | Err(_) => {
-                    tracing::error!("a request made us panic; it was answered `internal`");
-                    Err(Problem::from(Kind::Internal))
-                }
-            }
+            super::on_its_own(work).await.unwrap_or_else(|| Err(Problem::from(Kind::Internal)))
         }
     };
     let response = match done {

@@ -71,17 +71,14 @@ impl Login {
             Some(over) => (None, Some((over.id, over.version))),
             None => (None, None),
         };
-        let (id, key_id, salt, expires_at, guesses) = match &waiting {
-            Some(challenge) => {
-                let Challenge { id, key_id, salt, expires_at, guesses, .. } = challenge;
-                (id.clone(), key_id.clone(), *salt, *expires_at, *guesses)
-            }
-            None => {
-                let mut salt = Salt::default();
-                self.entropy.fill(&mut salt);
-                let id = ChallengeId::generate(&*self.entropy);
-                (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
-            }
+        let (id, key_id, salt, expires_at, guesses) = if let Some(challenge) = &waiting {
+            let Challenge { id, key_id, salt, expires_at, guesses, .. } = challenge;
+            (id.clone(), key_id.clone(), *salt, *expires_at, *guesses)
+        } else {
+            let mut salt = Salt::default();
+            self.entropy.fill(&mut salt);
+            let id = ChallengeId::generate(&*self.entropy);
+            (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
         };
         let binding = Binding {
             realm: &start.realm,

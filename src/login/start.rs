@@ -68,7 +68,7 @@ pub(super) struct Order {
 #[must_use]
 pub enum Started {
     /// A code is on its way.
-    Sent(Sent),
+    Sent(Box<Sent>),
     /// Nothing was sent: it is too soon, and a code that was sent before is still valid.
     StillValid {
         /// Until another may be sent.
@@ -296,7 +296,7 @@ impl Login {
                 return Ok(Some(failure));
             }
         }
-        Ok(Some(Started::Sent(Sent {
+        Ok(Some(Started::Sent(Box::new(Sent {
             challenge: draft.delivery.challenge.clone(),
             secret: secret.cloned(),
             channel: start.channel,
@@ -309,7 +309,7 @@ impl Login {
             },
             expires_in: draft.expires_at.wait_from(now),
             attempts_left: draft.attempts_left,
-        })))
+        }))))
     }
 
     /// What there is about an address. A `/v1` start never sees another's challenge.

@@ -27,7 +27,7 @@ async fn start(app: &TestApp) -> Sent {
         client: client(),
     };
     match app.login.start(start).await.expect("the store answers") {
-        Started::Sent(sent) => sent,
+        Started::Sent(sent) => *sent,
         _ => panic!("nothing was sent"),
     }
 }

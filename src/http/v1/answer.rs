@@ -65,7 +65,7 @@ fn next(channels: &[Channel], send: Duration, guess: Duration) -> Value {
 pub(super) fn verified(verified: Verified, gone: Kind) -> Result<Reply, Problem> {
     match verified {
         Verified::Token(minted) => Ok((StatusCode::OK, token(&minted))),
-        Verified::NotMinted(failed) => Err(not_minted(failed)),
+        Verified::NotMinted(failed) => Err(not_minted(&failed)),
         Verified::Wrong { attempts_left, next_guess } => {
             let check = match next_guess {
                 Wait::For(wait) => Value::from(whole_secs(wait)),
@@ -92,15 +92,15 @@ fn token(minted: &Minted) -> Value {
 }
 
 /// The code was right: the grant saves another message.
-fn not_minted(failed: MintFailed) -> Problem {
-    let (code, retry) = match failed.error {
+fn not_minted(failed: &MintFailed) -> Problem {
+    let (kind, retry) = match &failed.error {
         UpstreamError::Refused(_) => return Kind::UserRefused.into(),
         UpstreamError::Misconfigured(_) => (Kind::UpstreamMisconfigured, None),
         UpstreamError::Unavailable(_) | UpstreamError::Unknown(_) => {
             (Kind::UpstreamUnavailable, Some(failed.retry_after))
         }
     };
-    let mut problem = Problem::from(code);
+    let mut problem = Problem::from(kind);
     if let Some(grant) = &failed.grant {
         problem = problem.with("grant", grant.reveal());
     }
