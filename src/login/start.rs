@@ -284,6 +284,7 @@ impl Login {
             id: draft.delivery.id.clone(),
             to: start.address.clone(),
             code,
+            app_id: start.app_id.clone(),
             app_name: start.app_name.clone(),
             lifetime: self.otp.lifetime,
             text,
