@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, Otp, PepperSource, secret_file};
-use crate::delivery::{self, Courier, Provider};
+use crate::delivery::{self, Courier, Messages, Provider};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
-use crate::http::{Gateway, Health, Listener, Serving, TrustedProxies};
+use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
 use crate::login::{Login, Realm};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -112,6 +112,7 @@ impl App {
         let health = Arc::new(Health::new(Arc::clone(&store)));
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
+        let apps = Arc::new(config.apps);
 
         let mut built = upstream::build(&config.upstreams, &clock, &entropy)?;
         built.extend(upstreams);
@@ -124,19 +125,22 @@ impl App {
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
+            messages: Messages,
             realms: realms.collect(),
             hasher,
             hashing: Arc::new(Semaphore::new(workers)),
             clock: Arc::clone(&clock),
             entropy,
             otp: config.otp,
+            apps: Arc::clone(&apps),
             policy: config.policy,
+            email: config.email,
             limits: config.limits,
             metrics: Arc::clone(&metrics),
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
-            apps: config.apps,
+            apps,
             texts: config.mesibo,
             proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
             in_flight: Arc::clone(&in_flight),
@@ -147,10 +151,11 @@ impl App {
         });
 
         let probes = web::Data::new(Arc::clone(&health));
+        let public_url = web::Data::new(PublicUrl(config.public_url));
         let public = {
             let probes = probes.clone();
             let configure = move |routes: &mut web::ServiceConfig| {
-                routes.app_data(gateway.clone()).app_data(probes.clone());
+                routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
                 http::configure(routes);
             };
             listen(public_socket, &config.server, workers, configure)?

@@ -9,6 +9,7 @@ mod apps;
 mod otp;
 mod providers;
 mod reader;
+mod routes;
 pub mod secret_file;
 mod server;
 mod setting;
@@ -20,9 +21,10 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
-pub use otp::{Limits, Otp, PepperSource, Policy};
-pub use providers::{ConsoleProvider, ProviderConfig, Routes};
+pub use otp::{Email, Limits, Otp, PepperSource, Policy};
+pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
+pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub otp: Otp,
     /// Whom to send to at all.
     pub policy: Policy,
+    /// Whether people log in by e-mail.
+    pub email: Email,
     /// How much to send.
     pub limits: Limits,
     /// Logs.
@@ -172,12 +176,13 @@ impl Config {
         let log = server::read_log(&root);
         let (length, otp) = otp::read_otp(&root, assumed);
         let policy = otp::read_policy(&root, assumed);
+        let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
         let apps = apps::read_apps(&root, assumed, &upstreams, length);
         let mesibo = apps::read_client_texts(&root);
         let providers = providers::read_providers(&root, assumed);
-        let routes = providers::read_routes(&root, &providers);
+        let routes = routes::read_routes(&root, &providers);
         root.finish();
         Some(Self {
             mode: mode?,
@@ -186,6 +191,7 @@ impl Config {
             database: database?,
             otp: otp?,
             policy,
+            email,
             limits,
             log: log?,
             apps,

@@ -4,13 +4,16 @@
 //! accepted it. Nothing is sent a second time after an uncertain answer, and nothing waits past the deadline.
 
 mod console;
+mod messages;
 mod route;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use self::messages::{Messages, Occasion, Text};
 pub use self::route::{Courier, Report};
 use crate::config::ProviderConfig;
 
@@ -27,8 +30,14 @@ pub struct OutgoingCode {
     pub to: Address,
     /// The code.
     pub code: Code,
+    /// The app as its client names it.
+    pub app_id: String,
     /// What the app calls itself.
     pub app_name: String,
+    /// How long the code is valid.
+    pub lifetime: Duration,
+    /// What to say.
+    pub text: Text,
 }
 
 /// A provider took the message.

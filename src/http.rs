@@ -7,23 +7,33 @@
 mod body;
 mod client;
 mod connection;
+mod cors;
+mod language;
 mod mesibo;
 mod ops;
 mod problem;
 mod server;
+mod v1;
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::{HttpRequest, web};
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 pub use self::client::TrustedProxies;
 pub use self::ops::configure as configure_probes;
+pub use self::problem::PublicUrl;
 pub use self::server::{Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
+use crate::domain::network::ClientIp;
 use crate::login::Login;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
@@ -33,7 +43,7 @@ pub struct Gateway {
     /// The use cases.
     pub login: Arc<Login>,
     /// The apps we serve.
-    pub apps: Apps,
+    pub apps: Arc<Apps>,
     /// What the mesibo dialect adds to its answers.
     pub texts: ClientTexts,
     /// Whose word on a client's address counts.
@@ -56,6 +66,13 @@ pub struct Health {
     stopping: AtomicBool,
 }
 
+/// Who sent a request, as far as it tells.
+struct Asker {
+    client: ClientIp,
+    /// Best first.
+    languages: Vec<String>,
+}
+
 /// The right to work on a request.
 struct Turn {
     _permit: OwnedSemaphorePermit,
@@ -63,6 +80,12 @@ struct Turn {
 }
 
 impl Gateway {
+    fn asker(&self, request: &HttpRequest) -> Asker {
+        let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let languages = header.map(language::preferences).unwrap_or_default();
+        Asker { client: self.proxies.client(request), languages }
+    }
+
     /// A turn, if there is one now.
     fn turn(&self) -> Option<Turn> {
         if let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() {
@@ -97,9 +120,21 @@ impl Health {
     }
 }
 
+/// Does work as a task of its own, so that a client that goes away stops nothing. None: it panicked.
+async fn on_its_own<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
+    let caught = AssertUnwindSafe(work.in_current_span()).catch_unwind();
+    let done = actix_web::rt::spawn(caught).await.ok().and_then(Result::ok);
+    if done.is_none() {
+        tracing::error!("a request made us panic; the process goes on");
+    }
+    done
+}
+
 /// The public routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     mesibo::configure(config);
+    v1::configure(config);
     ops::configure(config);
+    config.route("/problems", web::get().to(problem::page));
     config.default_service(web::to(problem::not_found));
 }

@@ -20,8 +20,8 @@ pub use self::mint::{MintFailed, Minted};
 pub use self::start::{Resend, Sent, Start, Started};
 pub use self::verify::{Verified, Verify};
 use crate::ambient::{Clock, Entropy};
-use crate::config::{Limits, Otp, Policy};
-use crate::delivery::Courier;
+use crate::config::{Apps, Email, Limits, Otp, Policy};
+use crate::delivery::{Courier, Messages};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
@@ -54,6 +54,8 @@ pub struct Login {
     pub store: Arc<Store>,
     /// The ways out.
     pub courier: Courier,
+    /// What messages say.
+    pub messages: Messages,
     /// The backends, by realm.
     pub realms: BTreeMap<String, Realm>,
     /// The keys and the cost of hashing.
@@ -66,8 +68,12 @@ pub struct Login {
     pub entropy: Arc<dyn Entropy>,
     /// Codes.
     pub otp: Otp,
+    /// The apps we serve.
+    pub apps: Arc<Apps>,
     /// Whom to send to.
     pub policy: Policy,
+    /// Whether people log in by e-mail.
+    pub email: Email,
     /// How much to send.
     pub limits: Limits,
     /// What came of it all.

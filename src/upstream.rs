@@ -41,6 +41,8 @@ pub struct Subject {
 
 /// A backend's token. No `Debug`.
 pub struct ChatToken {
+    /// The kind of backend, so that a client knows which SDK the body is for.
+    pub provider: &'static str,
     /// The token itself.
     pub token: Zeroizing<String>,
     /// The id that the backend knows the user by.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use url::Url;
+
 use super::reader::Section;
 use super::upstreams::UpstreamConfig;
 use super::{Mode, upstreams};
@@ -22,6 +24,8 @@ pub struct App {
     pub dialects: Vec<Dialect>,
     /// How the mesibo dialect spells `result` to it.
     pub result: ResultSpelling,
+    /// Web pages that may call our own API for it, as browsers name their origin.
+    pub origins: Vec<String>,
 }
 
 /// How the mesibo dialect spells `result`.
@@ -44,6 +48,16 @@ pub struct Apps {
 }
 
 impl Apps {
+    /// Whether a web page of this origin may read answers for an app; for any app, where none is named.
+    #[must_use]
+    pub fn allow_origin(&self, app_id: Option<&str>, origin: &str) -> bool {
+        let lists = |app: &App| app.origins.iter().any(|listed| listed == origin || listed == "*");
+        match app_id {
+            Some(id) => self.find(id).is_some_and(lists),
+            None => self.listed.values().chain(&self.any).any(lists),
+        }
+    }
+
     /// An id that somebody could try; none when every id is taken.
     #[must_use]
     pub fn example(&self) -> Option<&str> {
@@ -77,7 +91,13 @@ pub(super) fn read_apps(
         let upstream = known.keys().next().cloned().unwrap_or_else(|| upstreams::LOCAL.to_owned());
         let dialects = vec![Dialect::Mesibo, Dialect::V1];
         check_length(root, "apps", &dialects, length);
-        let any = App { name: "Latchkey".to_owned(), upstream, dialects, result: ResultSpelling::Auto };
+        let any = App {
+            name: "Latchkey".to_owned(),
+            upstream,
+            dialects,
+            result: ResultSpelling::Auto,
+            origins: any_page(),
+        };
         return Apps { listed: BTreeMap::new(), any: Some(any) };
     }
     let mut listed = BTreeMap::new();
@@ -133,7 +153,16 @@ fn read_app(
         return None;
     };
     check_length(section, "dialects", &dialects, length);
-    Some(App { name: name?, upstream: upstream?, dialects, result: result? })
+    let origins = section
+        .optional("origins")
+        .unwrap_or_else(|| if mode == Mode::Development { any_page() } else { Vec::new() });
+    if !origins.iter().all(|origin| is_origin(origin)) {
+        section.problem(
+            "origins",
+            "must hold origins as browsers write them, such as \"https://app.example.com\", or \"*\"",
+        );
+    }
+    Some(App { name: name?, upstream: upstream?, dialects, result: result?, origins })
 }
 
 fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: CodeLength) {
@@ -142,6 +171,15 @@ fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: 
                    dialects = [\"v1\"]";
         section.problem(key, fix);
     }
+}
+
+fn any_page() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+/// RFC 6454 §6.2: scheme, host and port, nothing behind them.
+fn is_origin(text: &str) -> bool {
+    text == "*" || Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
 }
 
 /// `[mesibo]`: what the mesibo dialect adds to its answers, for mesibo's own apps.

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::Mode;
 use super::reader::Section;
+use crate::domain::address::Address;
 use crate::domain::code::CodeLength;
 use crate::domain::guard::AtCap;
 use crate::domain::limits::{Rate, SendWaits};
@@ -47,6 +48,25 @@ pub enum PepperSource {
 pub struct Policy {
     /// Where codes are sent to; empty means everywhere, which only development takes.
     pub countries: BTreeSet<Country>,
+    /// Whether kinds of numbers that no person reads messages on are refused: production.
+    pub persons_only: bool,
+}
+
+impl Policy {
+    /// Whether codes are sent to an address at all.
+    #[must_use]
+    pub fn serves(&self, address: &Address) -> bool {
+        let Address::Phone(phone) = address else { return true };
+        let served = self.countries.is_empty() || self.countries.contains(&phone.country());
+        served && !(self.persons_only && phone.is_nobodys())
+    }
+}
+
+/// `[email]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Email {
+    /// Whether a mailbox can be logged in with.
+    pub login: bool,
 }
 
 /// `[limits]`.
@@ -139,7 +159,14 @@ pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {
         );
     }
     section.finish();
-    Policy { countries }
+    Policy { countries, persons_only: mode == Mode::Production }
+}
+
+pub(super) fn read_email(root: &Section<'_>) -> Email {
+    let section = root.section("email");
+    let email = Email { login: section.get("login", false) };
+    section.finish();
+    email
 }
 
 pub(super) fn read_limits(root: &Section<'_>) -> Limits {

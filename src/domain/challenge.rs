@@ -21,8 +21,11 @@ pub const LIFETIME: Duration = Duration::from_mins(20);
 /// How long a right code may be turned into a token.
 pub const GRANT_LIFETIME: Duration = Duration::from_mins(10);
 
-/// How often a code that was right may be posted again while its grant is open.
+/// How often a code that was right may be posted again.
 pub const REPEATS: i32 = 5;
+
+/// How long after minting a `/v1` client may ask again with the same secret and code: the answer may have been lost.
+pub const REPEAT_AFTER_MINT: Duration = Duration::from_mins(1);
 
 /// Codes of one challenge that may be valid at once.
 const SLOTS: usize = 3;
@@ -197,8 +200,8 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// Somebody mints with it until then.
     pub lease_until: Timestamp,
-    /// Whether it was spent.
-    pub minted: bool,
+    /// When it was spent.
+    pub minted_at: Option<Timestamp>,
 }
 
 /// What a guess is.
@@ -207,7 +210,7 @@ pub struct Grant {
 pub enum Verdict {
     /// A live code of a waiting challenge, and the message that carried it.
     Right(MessageId),
-    /// The code that already proved the address; its grant is open.
+    /// The code that already proved the address; its grant is open, or its answer may have been lost.
     RightAgain,
     /// Another.
     Wrong,
@@ -219,7 +222,7 @@ impl Challenge {
     pub fn comparisons(&self, now: Timestamp) -> i32 {
         let count = match &self.state {
             State::Waiting(slots) => slots.live(now).count(),
-            State::Proved(proof) => usize::from(proof.open_code(now).is_some()),
+            State::Proved(proof) => usize::from(proof.open_code(self.dialect, now).is_some()),
         };
         i32::try_from(count).unwrap_or(i32::MAX)
     }
@@ -232,7 +235,7 @@ impl Challenge {
                 let right = compared.into_iter().find(|(_, same)| bool::from(*same));
                 right.map_or(Verdict::Wrong, |(slot, _)| Verdict::Right(slot.message.clone()))
             }
-            State::Proved(proof) => match proof.open_code(now) {
+            State::Proved(proof) => match proof.open_code(self.dialect, now) {
                 Some(code) if bool::from(code.matches(guess)) => Verdict::RightAgain,
                 Some(_) | None => Verdict::Wrong,
             },
@@ -241,8 +244,15 @@ impl Challenge {
 }
 
 impl Proof {
-    fn open_code(&self, now: Timestamp) -> Option<&CodeHash> {
-        self.code.as_ref().filter(|_| !self.grant.minted && self.grant.expires_at > now)
+    /// The code, while posting it again means anything: until a token is minted, and in `/v1`, where nobody else
+    /// holds the secret, for a moment after.
+    fn open_code(&self, dialect: Dialect, now: Timestamp) -> Option<&CodeHash> {
+        let open = match (self.grant.minted_at, dialect) {
+            (None, Dialect::Mesibo | Dialect::V1) => self.grant.expires_at > now,
+            (Some(minted_at), Dialect::V1) => minted_at.plus(REPEAT_AFTER_MINT) > now,
+            (Some(_), Dialect::Mesibo) => false,
+        };
+        self.code.as_ref().filter(|_| open)
     }
 }
 
@@ -294,9 +304,9 @@ mod tests {
         }
     }
 
-    fn proof(code: Option<CodeHash>, minted: bool) -> Proof {
+    fn proof(code: Option<CodeHash>, minted_at: Option<Timestamp>) -> Proof {
         let user = UserId::from_stored("usr_1".to_owned());
-        let grant = Grant { user, is_new_user: true, expires_at: at(600), lease_until: at(0), minted };
+        let grant = Grant { user, is_new_user: true, expires_at: at(600), lease_until: at(0), minted_at };
         Proof { code, grant }
     }
 
@@ -313,14 +323,23 @@ mod tests {
 
     #[test]
     fn a_code_that_was_right_is_right_again_only_while_its_grant_is_open_a9() {
-        let open = challenge(State::Proved(proof(Some(hash(1)), false)));
+        let open = challenge(State::Proved(proof(Some(hash(1)), None)));
         assert_eq!(open.judge(&hash(1), at(599)), Verdict::RightAgain);
         assert_eq!(open.judge(&hash(2), at(599)), Verdict::Wrong);
         assert_eq!(open.judge(&hash(1), at(600)), Verdict::Wrong);
-        let minted = challenge(State::Proved(proof(Some(hash(1)), true)));
+        let minted = challenge(State::Proved(proof(Some(hash(1)), Some(at(0)))));
         assert_eq!((minted.comparisons(at(1)), minted.judge(&hash(1), at(1))), (0, Verdict::Wrong));
-        let erased = challenge(State::Proved(proof(None, false)));
+        let erased = challenge(State::Proved(proof(None, None)));
         assert_eq!(erased.judge(&hash(1), at(1)), Verdict::Wrong);
+    }
+
+    #[test]
+    fn a_lost_answer_can_be_asked_for_again_in_v1_for_a_minute_a9() {
+        let minted =
+            Challenge { dialect: Dialect::V1, ..challenge(State::Proved(proof(Some(hash(1)), Some(at(0))))) };
+        assert_eq!(minted.judge(&hash(1), at(59)), Verdict::RightAgain);
+        assert_eq!(minted.judge(&hash(2), at(59)), Verdict::Wrong);
+        assert_eq!((minted.comparisons(at(60)), minted.judge(&hash(1), at(60))), (0, Verdict::Wrong));
     }
 
     #[test]

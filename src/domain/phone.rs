@@ -4,10 +4,13 @@
 //! its country uses, and the same person's number in any spelling is the same `Phone`. Only ASCII digits and
 //! ` +-().` ever reach the parser, so full-width digits, vanity letters and `;ext=` cannot.
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType};
 
 /// Longer than any spelling of 15 digits that a person would type.
 const MAX_INPUT_BYTES: usize = 40;
+
+/// Calling codes that belong to no country: satellites, maritime and international networks (ITU-T E.164 annex).
+const WORLD: [&str; 6] = ["+870", "+878", "+881", "+882", "+883", "+888"];
 
 /// A number in E.164. Its `Debug` is masked.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -105,6 +108,27 @@ impl Phone {
     #[must_use]
     pub fn country(&self) -> Country {
         self.country
+    }
+
+    /// Whether the numbering plan gives the number to services, not to people: premium rate, shared cost, toll free,
+    /// pagers, voice mail, company-wide access, satellites and other networks without a country.
+    #[must_use]
+    pub fn is_nobodys(&self) -> bool {
+        let Ok(number) = PHONE_NUMBER_UTIL.parse(&self.e164, None) else { return true };
+        match number.get_type() {
+            PhoneNumberType::PremiumRate
+            | PhoneNumberType::SharedCost
+            | PhoneNumberType::TollFree
+            | PhoneNumberType::Pager
+            | PhoneNumberType::UAN
+            | PhoneNumberType::VoiceMail => true,
+            PhoneNumberType::FixedLine
+            | PhoneNumberType::Mobile
+            | PhoneNumberType::FixedLineOrMobile
+            | PhoneNumberType::VoIP
+            | PhoneNumberType::PersonalNumber
+            | PhoneNumberType::Unknown => WORLD.iter().any(|code| self.e164.starts_with(code)),
+        }
     }
 
     /// `+1•••1234`: the first digit and the last four, for logs and answers.
@@ -220,6 +244,33 @@ mod tests {
     #[test]
     fn what_reads_differently_a_second_time_is_no_number_e1() {
         assert_eq!(Phone::parse_lenient("310000000"), Err(PhoneError::Impossible));
+    }
+
+    #[test]
+    fn numbers_that_no_person_reads_on_are_known_c6() {
+        for service in [
+            "+18005551234",
+            "+19002345678",
+            "+448712345678",
+            "+448081570000",
+            "+881612345678",
+            "+883510012345",
+            "+870773111632",
+            "+498001234567",
+            "+33891123456",
+        ] {
+            assert!(Phone::parse(service).expect(service).is_nobodys(), "{service}");
+        }
+        for person in [
+            "+12015550123",
+            "+447400123456",
+            "+4915123456789",
+            "+919876543210",
+            "+5511987654321",
+            "+86 13812345678",
+        ] {
+            assert!(!Phone::parse_lenient(person).expect(person).is_nobodys(), "{person}");
+        }
     }
 
     #[test]

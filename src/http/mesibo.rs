@@ -7,22 +7,18 @@
 mod answer;
 mod fields;
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::http::header::ORIGIN;
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::FutureExt;
-use tracing::Instrument;
 
 use self::answer::{Answer, Failure, Spelling};
 use self::fields::Fields;
-use super::{Gateway, body};
+use super::{Asker, Gateway, body};
 use crate::config::{App, ResultSpelling};
 use crate::domain::address::Address;
 use crate::domain::challenge::Dialect;
-use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::network::ClientIp;
 use crate::domain::phone::Phone;
@@ -47,7 +43,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
         return Answer::fail("", Failure::NoOp).render(Spelling::Strings, now);
     }
     let browser = request.headers().contains_key(ORIGIN);
-    let client = gateway.proxies.client(&request);
+    let asker = gateway.asker(&request);
     let Ok(body) = body::read(payload, gateway.body_timeout).await else {
         return Answer::fail("", Failure::NoOp).render(Spelling::Strings, now);
     };
@@ -66,23 +62,17 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
         let gateway = web::Data::clone(&gateway);
         async move {
             let _turn = turn;
-            gateway.answer(&fields, app, client).await
+            gateway.answer(&fields, app, asker).await
         }
     };
-    let task = actix_web::rt::spawn(AssertUnwindSafe(work.in_current_span()).catch_unwind());
-    let answer = if let Ok(Ok(answer)) = task.await {
-        answer
-    } else {
-        tracing::error!("a request made us panic; it was answered BUSY");
-        Answer::fail(&op, Failure::Busy)
-    };
+    let answer = super::on_its_own(work).await.unwrap_or_else(|| Answer::fail(&op, Failure::Busy));
     answer.render(spelling, now)
 }
 
 impl Gateway {
-    async fn answer(&self, fields: &Fields, app: Option<App>, client: ClientIp) -> Answer {
+    async fn answer(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
         match fields.op().as_str() {
-            "login" => self.log_in(fields, app, client).await,
+            "login" => self.log_in(fields, app, asker).await,
             // Every client asks to be told OK, also with a token that is long dead.
             "logout" => Answer::ok("logout"),
             "" => Answer::fail("", Failure::NoOp),
@@ -90,18 +80,18 @@ impl Gateway {
         }
     }
 
-    async fn log_in(&self, fields: &Fields, app: Option<App>, client: ClientIp) -> Answer {
+    async fn log_in(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
         let Some(app_id) = fields.text("appid") else { return Answer::fail("login", Failure::MissingApp) };
-        let Some(app) = app.filter(|app| app.dialects.contains(&Dialect::Mesibo)) else {
+        if !app.is_some_and(|app| app.dialects.contains(&Dialect::Mesibo)) {
             let shown: String = app_id.chars().take(64).collect();
             tracing::warn!(app_id = ?shown, "a login for an app that is not in [[apps]], or not for this dialect");
             return Answer::fail("login", Failure::BadApp);
-        };
+        }
         let phone = fields.text("phone").and_then(|text| Phone::parse_lenient(&text).ok());
         let Some(phone) = phone else { return Answer::fail("login", Failure::BadPhone) };
         let done = match fields.otp() {
-            None => self.send_code(app_id, app, phone, client).await,
-            Some(otp) => self.check_code(app_id, phone, &otp, fields.name(), client).await,
+            None => self.send_code(app_id, phone, asker).await,
+            Some(otp) => self.check_code(app_id, phone, &otp, fields.name(), asker.client).await,
         };
         done.unwrap_or_else(|error| {
             tracing::error!(error = chain(&error), "a login was not answered");
@@ -110,21 +100,15 @@ impl Gateway {
     }
 
     /// Step 1.
-    async fn send_code(
-        &self,
-        app_id: String,
-        app: App,
-        phone: Phone,
-        client: ClientIp,
-    ) -> Result<Answer, LoginError> {
+    async fn send_code(&self, app_id: String, phone: Phone, asker: Asker) -> Result<Answer, LoginError> {
+        let address = Address::Phone(phone);
         let start = Start {
             dialect: Dialect::Mesibo,
             app_id,
-            app_name: app.name,
-            realm: app.upstream,
-            address: Address::Phone(phone),
-            channel: Channel::Sms,
-            client,
+            address,
+            channel: None,
+            languages: asker.languages,
+            client: asker.client,
         };
         Ok(match self.login.start(start).await? {
             Started::Sent(_) | Started::StillValid { .. } => Answer::ok("login")
@@ -142,7 +126,11 @@ impl Gateway {
                 let text = "Messages to this number are blocked by its owner or carrier.";
                 Answer::fail("login", Failure::BadPhone).with_text("errmsg", text)
             }
-            Started::Undeliverable | Started::NoChallenge => {
+            Started::Undeliverable
+            | Started::NoChallenge
+            | Started::UnknownApp
+            | Started::EmailLoginOff
+            | Started::ChannelNotOffered => {
                 let text = "The code could not be sent. Please try again.";
                 Answer::fail("login", Failure::BadApp).with_text("errmsg", text)
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Health;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 
 /// `/livez` and `/readyz`; they need an `Arc<Health>` as shared state.
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -19,6 +19,6 @@ async fn live() -> HttpResponse {
 async fn ready(request: HttpRequest, health: web::Data<Arc<Health>>) -> HttpResponse {
     match health.is_ready().await {
         Ok(()) => HttpResponse::Ok().content_type("text/plain").body("ok\n"),
-        Err(_) => Problem::NotReady.respond(&request),
+        Err(_) => Problem::from(Kind::NotReady).respond(&request),
     }
 }

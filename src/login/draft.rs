@@ -1,6 +1,7 @@
 //! What a start writes: the code in its place, the message, the record, the budgets. All of it, or nothing.
 
-use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE, Start};
+use super::start::Order;
+use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE};
 use crate::config::Limits;
 use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
 use crate::domain::code::Code;
@@ -58,7 +59,7 @@ impl Login {
     /// one. The inner error: another network's fresh code holds the place until then.
     pub(super) async fn draft(
         &self,
-        start: &Start,
+        start: &Order,
         secret: Option<&ClientSecret>,
         current: Option<Challenge>,
         code: &Code,
@@ -70,17 +71,14 @@ impl Login {
             Some(over) => (None, Some((over.id, over.version))),
             None => (None, None),
         };
-        let (id, key_id, salt, expires_at, guesses) = match &waiting {
-            Some(challenge) => {
-                let Challenge { id, key_id, salt, expires_at, guesses, .. } = challenge;
-                (id.clone(), key_id.clone(), *salt, *expires_at, *guesses)
-            }
-            None => {
-                let mut salt = Salt::default();
-                self.entropy.fill(&mut salt);
-                let id = ChallengeId::generate(&*self.entropy);
-                (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
-            }
+        let (id, key_id, salt, expires_at, guesses) = if let Some(challenge) = &waiting {
+            let Challenge { id, key_id, salt, expires_at, guesses, .. } = challenge;
+            (id.clone(), key_id.clone(), *salt, *expires_at, *guesses)
+        } else {
+            let mut salt = Salt::default();
+            self.entropy.fill(&mut salt);
+            let id = ChallengeId::generate(&*self.entropy);
+            (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
         };
         let binding = Binding {
             realm: &start.realm,
@@ -181,7 +179,7 @@ impl Draft {
 }
 
 /// In the one order in which every start spends them.
-fn budgets_of(start: &Start, limits: &Limits) -> Vec<(String, Spend)> {
+fn budgets_of(start: &Order, limits: &Limits) -> Vec<(String, Spend)> {
     let site = start.client.site_key().map(|site| (network_key(&site), Spend::Site));
     let country = start.address.country().map(|country| format!("country:{country}"));
     let country = country.map(|key| (key, Spend::Plain(limits.per_country)));

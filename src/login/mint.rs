@@ -7,8 +7,9 @@ use crate::domain::challenge::Challenge;
 use crate::domain::ids::{GrantToken, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::grants::{self, Leased};
 use crate::store::users::Holder;
-use crate::store::{Abort, AnyConnection, challenges};
+use crate::store::{Abort, AnyConnection};
 use crate::upstream::{self, ChatToken, UpstreamError};
 
 /// A token, and for whom.
@@ -78,7 +79,7 @@ impl Login {
         };
         let now = self.clock.now();
         let spent = {
-            let (user, ended) = (holder.user.clone(), ended.clone());
+            let (user, ended, dialect) = (holder.user.clone(), ended.clone(), challenge.dialect);
             let (id, realm, app_id) =
                 (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
             let write = move |db: &mut AnyConnection| {
@@ -89,7 +90,7 @@ impl Login {
                     user: Some(user.as_str()),
                     ..Subject::default()
                 };
-                write_down(db, &id, lease_until, &ended, about, now)
+                write_down(db, &Leased { id: &id, dialect, lease_until }, &ended, about, now)
             };
             self.store.write(write).await?
         };
@@ -120,21 +121,20 @@ struct LeaseLost;
 
 fn write_down(
     db: &mut AnyConnection,
-    id: &crate::domain::ids::ChallengeId,
-    lease: Timestamp,
+    leased: &Leased<'_>,
     ended: &Ended,
     about: Subject<'_>,
     now: Timestamp,
 ) -> Result<(), Abort<LeaseLost>> {
     match ended {
         Ended::Minted => {
-            if !challenges::spend_grant(db, id, lease, now)? {
+            if !grants::spend(db, leased, now)? {
                 return Err(Abort::Refused(LeaseLost));
             }
             audit::record(db, Event::TokenMinted, about, now)?;
         }
         Ended::Failed(why) => {
-            challenges::release(db, id, lease)?;
+            grants::release(db, leased)?;
             audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
         }
         Ended::Unknown(why) => {

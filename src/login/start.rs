@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::draft::{Refusal, address_key};
 use super::{Login, LoginError, SEND_DEADLINE, Wait};
-use crate::delivery::{OutgoingCode, Report, SendError};
+use crate::delivery::{Occasion, OutgoingCode, Report, SendError};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
@@ -13,7 +13,6 @@ use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret};
 use crate::domain::network::ClientIp;
-use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, Key};
@@ -27,14 +26,12 @@ pub struct Start {
     pub dialect: Dialect,
     /// The app as its client names it.
     pub app_id: String,
-    /// What messages call it.
-    pub app_name: String,
-    /// The realm that it logs in to.
-    pub realm: String,
     /// To whom.
     pub address: Address,
-    /// How.
-    pub channel: Channel,
+    /// How; without it by SMS to a phone, by mail to a mailbox.
+    pub channel: Option<Channel>,
+    /// The languages that the person prefers, best first, as BCP 47 tags.
+    pub languages: Vec<String>,
     /// Who asks.
     pub client: ClientIp,
 }
@@ -46,19 +43,32 @@ pub struct Resend {
     pub id: ChallengeId,
     /// What its starter holds.
     pub secret: ClientSecret,
-    /// How.
-    pub channel: Channel,
-    /// What messages call the app.
-    pub app_name: String,
+    /// How; without it by SMS to a phone, by mail to a mailbox.
+    pub channel: Option<Channel>,
+    /// The languages that the person prefers, best first, as BCP 47 tags.
+    pub languages: Vec<String>,
     /// Who asks.
     pub client: ClientIp,
+}
+
+/// A request with everything that the configuration says about it.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub(super) dialect: Dialect,
+    pub(super) app_id: String,
+    pub(super) app_name: String,
+    pub(super) realm: String,
+    pub(super) address: Address,
+    pub(super) channel: Channel,
+    languages: Vec<String>,
+    pub(super) client: ClientIp,
 }
 
 /// What came of it.
 #[must_use]
 pub enum Started {
     /// A code is on its way.
-    Sent(Sent),
+    Sent(Box<Sent>),
     /// Nothing was sent: it is too soon, and a code that was sent before is still valid.
     StillValid {
         /// Until another may be sent.
@@ -66,6 +76,12 @@ pub enum Started {
     },
     /// Nothing was sent: it is too soon, or too much.
     TooSoon(Wait),
+    /// The operator does not serve this app, or not over this wire.
+    UnknownApp,
+    /// Nobody logs in by e-mail here.
+    EmailLoginOff,
+    /// Codes do not travel over this channel, or not to such an address.
+    ChannelNotOffered,
     /// The operator does not send there.
     NotServed,
     /// Nobody can reach this address.
@@ -85,6 +101,9 @@ impl Started {
             Self::Sent(_) => "sent",
             Self::StillValid { .. } => "still_valid",
             Self::TooSoon(_) => "too_soon",
+            Self::UnknownApp => "unknown_app",
+            Self::EmailLoginOff => "email_login_off",
+            Self::ChannelNotOffered => "channel_not_offered",
             Self::NotServed => "not_served",
             Self::BadAddress => "bad_address",
             Self::Blocked => "blocked",
@@ -98,8 +117,14 @@ impl Started {
 pub struct Sent {
     /// The challenge.
     pub challenge: ChallengeId,
-    /// What its starter holds; for a new `/v1` challenge.
+    /// What its starter holds, in `/v1`.
     pub secret: Option<ClientSecret>,
+    /// How the code travels.
+    pub channel: Channel,
+    /// Where it goes, masked.
+    pub to: String,
+    /// The channels that another code could take.
+    pub channels: Vec<Channel>,
     /// Until another may be sent.
     pub next_send: Duration,
     /// Until a guess is evaluated.
@@ -129,13 +154,14 @@ impl Login {
     }
 
     async fn start_uncounted(&self, start: Start) -> Result<Started, LoginError> {
-        if !self.policy.serves(start.address.country()) {
-            return Ok(Started::NotServed);
-        }
+        let order = match self.order(start) {
+            Ok(order) => order,
+            Err(refusal) => return Ok(refusal),
+        };
         // A second try, when somebody changed the challenge between our read and our write.
         for _ in 0..2 {
-            let current = self.read_current(&start).await?;
-            if let Some(answer) = self.send(&start, None, current).await? {
+            let current = self.read_current(&order).await?;
+            if let Some(answer) = self.send(&order, None, current).await? {
                 return Ok(answer);
             }
         }
@@ -162,24 +188,54 @@ impl Login {
             let start = Start {
                 dialect: Dialect::V1,
                 app_id: challenge.app_id.clone(),
-                app_name: resend.app_name.clone(),
-                realm: challenge.realm.clone(),
                 address: challenge.address.clone(),
                 channel: resend.channel,
+                languages: resend.languages.clone(),
                 client: resend.client,
             };
-            let current = Current { challenge: Some(challenge), ..self.read_current(&start).await? };
-            if let Some(answer) = self.send(&start, Some(&resend.secret), current).await? {
+            let order = match self.order(start) {
+                Ok(order) => order,
+                Err(refusal) => return Ok(refusal),
+            };
+            let current = Current { challenge: Some(challenge), ..self.read_current(&order).await? };
+            if let Some(answer) = self.send(&order, Some(&resend.secret), current).await? {
                 return Ok(answer);
             }
         }
         Ok(Started::TooSoon(Wait::For(Duration::from_secs(1))))
     }
 
+    /// What the configuration says to a request, before anything is looked up.
+    fn order(&self, start: Start) -> Result<Order, Started> {
+        let Start { dialect, app_id, address, channel, languages, client } = start;
+        let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
+        let app = app.ok_or(Started::UnknownApp)?;
+        let natural = match &address {
+            Address::Phone(_) => Channel::Sms,
+            Address::Email(_) if !self.email.login => return Err(Started::EmailLoginOff),
+            Address::Email(_) => Channel::Email,
+        };
+        let channel = channel.unwrap_or(natural);
+        if !self.channels(&address).contains(&channel) {
+            return Err(Started::ChannelNotOffered);
+        }
+        if !self.policy.serves(&address) {
+            return Err(Started::NotServed);
+        }
+        let (app_name, realm) = (app.name.clone(), app.upstream.clone());
+        Ok(Order { dialect, app_id, app_name, realm, address, channel, languages, client })
+    }
+
+    /// The channels that lead to an address.
+    fn channels(&self, address: &Address) -> Vec<Channel> {
+        let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
+        Channel::ALL.into_iter().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
+    }
+
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
     async fn send(
         &self,
-        start: &Start,
+        start: &Order,
         secret: Option<&ClientSecret>,
         current: Current,
     ) -> Result<Option<Started>, LoginError> {
@@ -217,8 +273,22 @@ impl Login {
             }
         };
 
-        let (id, to) = (draft.delivery.id.clone(), start.address.clone());
-        let outgoing = OutgoingCode { id, to, code, app_name: start.app_name.clone() };
+        let text = self.messages.write(&Occasion {
+            app_id: &start.app_id,
+            app_name: &start.app_name,
+            languages: &start.languages,
+            code: &code,
+            lifetime: self.otp.lifetime,
+        });
+        let outgoing = OutgoingCode {
+            id: draft.delivery.id.clone(),
+            to: start.address.clone(),
+            code,
+            app_id: start.app_id.clone(),
+            app_name: start.app_name.clone(),
+            lifetime: self.otp.lifetime,
+            text,
+        };
         if !closed {
             let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
             let failure = report.result.as_ref().err().and_then(refused);
@@ -227,9 +297,12 @@ impl Login {
                 return Ok(Some(failure));
             }
         }
-        Ok(Some(Started::Sent(Sent {
+        Ok(Some(Started::Sent(Box::new(Sent {
             challenge: draft.delivery.challenge.clone(),
-            secret: fresh,
+            secret: secret.cloned(),
+            channel: start.channel,
+            to: start.address.masked(),
+            channels: self.channels(&start.address),
             next_send: next_send_at.wait_from(now),
             next_guess: match opening {
                 Opening::At(at) => at.wait_from(now),
@@ -237,11 +310,11 @@ impl Login {
             },
             expires_in: draft.expires_at.wait_from(now),
             attempts_left: draft.attempts_left,
-        })))
+        }))))
     }
 
     /// What there is about an address. A `/v1` start never sees another's challenge.
-    async fn read_current(&self, start: &Start) -> Result<Current, LoginError> {
+    async fn read_current(&self, start: &Order) -> Result<Current, LoginError> {
         let by_address = || Key::Mesibo { app_id: start.app_id.clone(), address: start.address.clone() };
         let key = (start.dialect == Dialect::Mesibo).then(by_address);
         let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
@@ -312,12 +385,5 @@ fn refused(error: &SendError) -> Option<Started> {
         | SendError::Throttled(_)
         | SendError::Temporary(_) => Some(Started::Undeliverable),
         SendError::Unknown(_) => None,
-    }
-}
-
-impl crate::config::Policy {
-    /// Whether codes are sent to a country. Mailboxes have none.
-    fn serves(&self, country: Option<Country>) -> bool {
-        self.countries.is_empty() || country.is_none_or(|country| self.countries.contains(&country))
     }
 }

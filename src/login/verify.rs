@@ -12,7 +12,8 @@ use crate::domain::network::ClientIp;
 use crate::domain::pepper::Binding;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::challenges::{self, Consumption, GrantKey, Key};
+use crate::store::challenges::{self, Key};
+use crate::store::grants::{self, Consumption};
 use crate::store::users::{self, Holder};
 use crate::store::{Abort, AnyConnection, budgets, deliveries, guards};
 
@@ -178,7 +179,7 @@ impl Login {
         let (id, realm_name) = (challenge.id.clone(), challenge.realm.clone());
         let address = challenge.address.as_str().to_owned();
         let take = move |db: &mut AnyConnection| {
-            let leased = challenges::lease(db, &GrantKey::Challenge(&id), lease_until, now)?;
+            let leased = grants::lease_again(db, &id, lease_until, now)?;
             if leased.is_none() {
                 return Err(Abort::Refused(Lost));
             }
@@ -196,7 +197,7 @@ impl Login {
     pub async fn complete(&self, grant: &GrantToken) -> Result<Verified, LoginError> {
         let now = self.clock.now();
         let hash = grant.hash();
-        let Some(open) = self.store.read(move |db| challenges::find_grant(db, &hash, now)).await? else {
+        let Some(open) = self.store.read(move |db| grants::find(db, &hash, now)).await? else {
             return Ok(Verified::NoChallenge);
         };
         let realm = self.realm(&open.realm)?;
@@ -232,7 +233,7 @@ fn charge(
     let waiting = challenges::charge_guess(db, key, attempts, now)?;
     let charged = match waiting {
         Some(challenge) => Some(challenge),
-        None => challenges::charge_repeat(db, key, now)?,
+        None => grants::charge_repeat(db, key, now)?,
     };
     let Some(challenge) = charged else { return Err(Abort::Refused(why_not(db, key, now)?)) };
     let comparisons = challenge.comparisons(now);
@@ -261,7 +262,7 @@ fn charge(
 
 fn why_not(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Refusal, diesel::result::Error> {
     let leased = challenges::find(db, key)?.is_some_and(|challenge| match challenge.state {
-        State::Proved(proof) => !proof.grant.minted && proof.grant.lease_until > now,
+        State::Proved(proof) => proof.grant.minted_at.is_none() && proof.grant.lease_until > now,
         State::Waiting(_) => false,
     });
     Ok(if leased { Refusal::InFlight } else { Refusal::NoChallenge })
@@ -277,7 +278,7 @@ fn consume(
 ) -> Result<(Holder, bool), Abort<Lost>> {
     let (holder, is_new_user) = users::sign_in(db, &won.realm, &won.address, &won.consumption.user, now)?;
     let consumption = Consumption { user: holder.user.clone(), is_new_user, ..won.consumption.clone() };
-    if !challenges::consume(db, id, &consumption, now)? {
+    if !grants::consume(db, id, &consumption, now)? {
         return Err(Abort::Refused(Lost));
     }
     guards::open(db, &won.realm, &won.address)?;
@@ -302,7 +303,7 @@ fn take_grant(
     lease_until: Timestamp,
     now: Timestamp,
 ) -> Result<(Challenge, Holder), Abort<Lost>> {
-    let leased = challenges::lease(db, &GrantKey::Token(grant), lease_until, now)?;
+    let leased = grants::lease(db, grant, lease_until, now)?;
     let challenge = leased.ok_or(Abort::Refused(Lost))?;
     let holder = users::find(db, &challenge.realm, challenge.address.as_str())?;
     Ok((challenge, holder.ok_or(Abort::Failed(diesel::result::Error::NotFound))?))

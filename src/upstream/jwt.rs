@@ -156,7 +156,7 @@ impl Jwt {
             let left = exp.saturating_sub(self.terms.clock.now().as_secs());
             extra.insert("expires_in".to_owned(), left.into());
         }
-        Ok(ChatToken { token: Zeroizing::new(token), user_id, extra })
+        Ok(ChatToken { provider: "jwt", token: Zeroizing::new(token), user_id, extra })
     }
 }
 

@@ -87,9 +87,12 @@ impl Mesibo {
         let mut answer = self.call("useradd", user).await?;
         // Anything else that calls itself a success may have minted: the old token may be dead.
         match answer.pointer_mut("/user/token").map(Value::take) {
-            Some(Value::String(token)) if token.chars().count() >= MIN_TOKEN_CHARS => {
-                Ok(ChatToken { token: Zeroizing::new(token), user_id: address.to_owned(), extra: Map::new() })
-            }
+            Some(Value::String(token)) if token.chars().count() >= MIN_TOKEN_CHARS => Ok(ChatToken {
+                provider: "mesibo",
+                token: Zeroizing::new(token),
+                user_id: address.to_owned(),
+                extra: Map::new(),
+            }),
             Some(_) | None => {
                 Err(UpstreamError::Unknown("it reports success without a user token".to_owned()))
             }

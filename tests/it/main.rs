@@ -16,4 +16,5 @@ mod leak;
 mod malformed;
 mod mint;
 mod start;
+mod usecase;
 mod v1;

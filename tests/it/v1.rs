@@ -1,225 +1,306 @@
-//! The use cases as our own API calls them: with a client secret, a resend of its own, and a grant.
+//! Our own API over HTTP.
 
-use latchkey::domain::address::Address;
-use latchkey::domain::challenge::Dialect;
-use latchkey::domain::channel::Channel;
-use latchkey::domain::code::{Code, CodeLength};
-use latchkey::domain::ids::{ChallengeId, ClientSecret, GrantToken};
-use latchkey::domain::network::ClientIp;
-use latchkey::login::{MintFailed, Resend, Sent, Start, Started, Verified, Verify, Wait};
-use latchkey::store::challenges::Key;
+use std::collections::BTreeSet;
+
+use latchkey::delivery::SendError;
 use latchkey::upstream::UpstreamError;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::harness::app::{APP, PHONE};
+use crate::harness::app::{APP, Answer, PHONE};
 use crate::harness::{Mint, TestApp, on_both};
 
-fn client() -> ClientIp {
-    ClientIp::new("203.0.113.7".parse().expect("an address"))
+const E164: &str = "+18005551234";
+
+async fn post(app: &TestApp, path: &str, body: Value) -> Answer {
+    let request = app.request(Method::POST, path).header("content-type", "application/json");
+    app.send(request.body(body.to_string())).await
 }
 
-async fn start(app: &TestApp) -> Sent {
-    let start = Start {
-        dialect: Dialect::V1,
-        app_id: APP.to_owned(),
-        app_name: "Messenger".to_owned(),
-        realm: "local".to_owned(),
-        address: Address::parse("+18005551234").expect("a number"),
-        channel: Channel::Sms,
-        client: client(),
-    };
-    match app.login.start(start).await.expect("the store answers") {
-        Started::Sent(sent) => sent,
-        _ => panic!("nothing was sent"),
+async fn login(app: &TestApp) -> Value {
+    let answer = post(app, "/v1/login", json!({"app_id": APP, "phone": E164})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()
+}
+
+async fn verify(app: &TestApp, started: &Value, code: &str) -> Answer {
+    let body = json!({"challenge": started["challenge"], "secret": started["secret"], "code": code});
+    post(app, "/v1/login/verify", body).await
+}
+
+fn retry_after(answer: &Answer) -> u64 {
+    answer.headers["retry-after"].to_str().expect("ASCII").parse().expect("seconds")
+}
+
+/// Holds an answer to its schema in the document: every member known, every required one there.
+fn hold_to_schema(document: &Value, name: &str, value: &Value) {
+    let schema = &document["components"]["schemas"][name];
+    let object = value.as_object().unwrap_or_else(|| panic!("{name} is an object: {value}"));
+    let known = schema["properties"].as_object().expect("properties");
+    for key in object.keys().filter(|_| schema["additionalProperties"] == json!(false)) {
+        assert!(known.contains_key(key), "{name} has no member {key}");
     }
-}
-
-fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
-    Verify {
-        key: Key::V1 { id: id.clone(), secret: secret.hash() },
-        secret: Some(secret.clone()),
-        code: Code::parse(code, CodeLength::SIX).expect("six digits"),
-        name: None,
-        client: client(),
+    for required in schema["required"].as_array().expect("required") {
+        assert!(object.contains_key(required.as_str().expect("a name")), "{name} lacks {required}");
     }
-}
-
-async fn verify(app: &TestApp, id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verified {
-    app.login.verify(guess(id, secret, code)).await.expect("the store answers")
-}
-
-async fn resend(app: &TestApp, id: &ChallengeId, secret: &ClientSecret) -> Started {
-    let resend = Resend {
-        id: id.clone(),
-        secret: secret.clone(),
-        channel: Channel::Sms,
-        app_name: "Messenger".to_owned(),
-        client: client(),
-    };
-    app.login.resend(resend).await.expect("the store answers")
 }
 
 on_both! {
-    async fn a_challenge_tells_its_holder_what_comes_next(database) {
+    async fn a_whole_login_says_what_comes_next_at_each_step(database) {
         let app = TestApp::start(&database);
-        let sent = start(&app).await;
-        assert_eq!((sent.next_send.as_secs(), sent.next_guess.as_secs()), (60, 0));
-        assert_eq!((sent.expires_in.as_secs(), sent.attempts_left), (1200, 5));
-        let secret = sent.secret.expect("a new challenge has one");
-        let wrong = verify(&app, &sent.challenge, &secret, &app.outbox.wrong_code()).await;
-        assert!(matches!(wrong, Verified::Wrong { attempts_left: 4, next_guess: Wait::For(wait) } if wait.is_zero()));
-        let right = verify(&app, &sent.challenge, &secret, &app.outbox.last_code()).await;
-        let Verified::Token(minted) = right else { panic!("no token") };
-        assert!(minted.is_new_user);
+        let document = app.send(app.request(Method::GET, "/openapi.json")).await.json();
+        let started = login(&app).await;
+        hold_to_schema(&document, "CodeSent", &started);
+        assert_eq!(started["next"], json!({"sms": 60, "check": 0}));
+        assert_eq!(started["to"], "+1•••1234");
+        let shown = (&started["code_length"], &started["expires_in"], &started["attempts_left"], &started["channel"]);
+        assert_eq!(shown, (&json!(6), &json!(1200), &json!(5), &json!("sms")));
+
+        let wrong = verify(&app, &started, &app.outbox.wrong_code()).await;
+        hold_to_schema(&document, "Problem", &wrong.json());
+        assert_eq!((wrong.status, wrong.get("code"), wrong.get("attempts_left")), (403, json!("wrong_code"), json!(4)));
+        assert_eq!(wrong.get("next"), json!({"check": 0}));
+
+        let right = verify(&app, &started, &app.outbox.last_code()).await;
+        hold_to_schema(&document, "LoggedIn", &right.json());
+        hold_to_schema(&document, "Chat", &right.get("chat"));
+        assert_eq!((right.status, right.get("is_new_user")), (200, json!(true)));
+        assert_eq!(right.get("chat")["token"], json!(app.upstream.minted()[0]));
+        assert_eq!(right.get("user_id"), json!(app.upstream.subjects()[0].user.as_str()));
         app.stop().await;
     }
 }
 
 on_both! {
-    async fn a_wrong_secret_is_an_unknown_challenge_and_counts_nothing_a7(database) {
+    async fn waiting_exactly_as_long_as_next_says_succeeds_b10(database) {
         let app = TestApp::start(&database);
-        let sent = start(&app).await;
-        let stranger = start_other(&app).await;
-        let code = app.outbox.sent()[0].code.clone();
-        let wrong = verify(&app, &sent.challenge, &stranger, &code).await;
-        assert!(matches!(wrong, Verified::NoChallenge));
-        assert!(matches!(resend(&app, &sent.challenge, &stranger).await, Started::NoChallenge));
-        assert_eq!((database.count("guards"), database.audited("guess.counted")), (0, 0));
-        app.stop().await;
-    }
-}
-
-/// The secret of somebody else's challenge.
-async fn start_other(app: &TestApp) -> ClientSecret {
-    app.advance(60);
-    start(app).await.secret.expect("a new challenge has one")
-}
-
-on_both! {
-    async fn a_challenge_is_invisible_to_the_other_dialect(database) {
-        let app = TestApp::start(&database);
-        let sent = start(&app).await;
-        let code = app.outbox.last_code();
-        assert_eq!(app.verify(PHONE, &code).await.error(), "BADUSER");
-        assert_eq!(database.audited("guess.counted"), 0);
-        let secret = sent.secret.expect("a new challenge has one");
-        assert!(matches!(verify(&app, &sent.challenge, &secret, &code).await, Verified::Token(_)));
-
-        app.advance(60);
-        app.start_login(PHONE).await;
-        let id = ChallengeId::from_stored(
-            database.texts("SELECT id AS t FROM challenges WHERE dialect = 'mesibo'").remove(0),
-        );
-        let verified = verify(&app, &id, &secret, &app.outbox.last_code()).await;
-        assert!(matches!(verified, Verified::NoChallenge));
-        app.stop().await;
-    }
-}
-
-on_both! {
-    async fn a_resend_adds_a_code_to_the_same_challenge_and_keeps_its_count(database) {
-        let app = TestApp::start(&database);
-        let sent = start(&app).await;
-        let secret = sent.secret.expect("a new challenge has one");
-        let _ = verify(&app, &sent.challenge, &secret, &app.outbox.wrong_code()).await;
-        let early = resend(&app, &sent.challenge, &secret).await;
-        assert!(matches!(early, Started::StillValid { next_send: Wait::For(wait) } if wait.as_secs() == 60));
-        app.advance(60);
-        let Started::Sent(again) = resend(&app, &sent.challenge, &secret).await else { panic!("not sent") };
-        assert_eq!((again.challenge, again.attempts_left), (sent.challenge.clone(), 4));
-        assert!(again.secret.is_none(), "it is told once");
-        assert_eq!(app.outbox.count(), 2);
-        let first = app.outbox.sent()[0].code.clone();
-        assert!(matches!(verify(&app, &sent.challenge, &secret, &first).await, Verified::Token(_)));
-        app.advance(120);
-        assert!(matches!(resend(&app, &sent.challenge, &secret).await, Started::NoChallenge), "it is over");
-        app.stop().await;
-    }
-}
-
-on_both! {
-    async fn two_challenges_of_one_number_share_its_guard_b3(database) {
-        let app = TestApp::start(&database);
-        let first = start(&app).await;
-        app.advance(60);
-        let second = start(&app).await;
-        let (one, two) = (first.secret.expect("new"), second.secret.expect("new"));
-        for _ in 0..3 {
-            let _ = verify(&app, &first.challenge, &one, &app.outbox.wrong_code()).await;
-            let _ = verify(&app, &second.challenge, &two, &app.outbox.wrong_code()).await;
+        let mut started = login(&app).await;
+        for _ in 0..4 {
+            let wait = started["next"]["sms"].as_u64().expect("seconds");
+            let body = json!({"challenge": started["challenge"], "secret": started["secret"]});
+            app.advance(wait - 1);
+            let early = post(&app, "/v1/login/resend", body.clone()).await;
+            assert_eq!((early.status, early.get("code"), retry_after(&early)), (429, json!("too_soon"), 1));
+            app.advance(1);
+            let again = post(&app, "/v1/login/resend", body).await;
+            if again.status == 410 {
+                break;
+            }
+            assert_eq!((again.status, again.get("challenge")), (202, started["challenge"].clone()));
+            started = again.json();
         }
-        assert_eq!(database.number("SELECT failures AS n FROM guards"), 6);
-        let code = app.outbox.last_code();
-        let soon = verify(&app, &second.challenge, &two, &code).await;
-        assert!(matches!(soon, Verified::TooSoon(Wait::For(wait)) if wait.as_secs() == 30));
+        assert!(app.outbox.count() >= 4);
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_guarded_guess_names_its_wait_and_waiting_succeeds_b10(database) {
+        let app = TestApp::builder(&database).set("otp.attempts", 10).start();
+        let started = login(&app).await;
+        for _ in 0..5 {
+            let wrong = verify(&app, &started, &app.outbox.wrong_code()).await;
+            assert_eq!(wrong.get("next"), json!({"check": 0}));
+        }
+        let sixth = verify(&app, &started, &app.outbox.wrong_code()).await;
+        assert_eq!(sixth.get("next"), json!({"check": 30}));
+        let early = verify(&app, &started, &app.outbox.last_code()).await;
+        assert_eq!((early.status, early.get("code"), retry_after(&early)), (429, json!("guess_too_soon"), 30));
         app.advance(30);
-        assert!(matches!(verify(&app, &second.challenge, &two, &code).await, Verified::Token(_)));
+        assert_eq!(verify(&app, &started, &app.outbox.last_code()).await.status, 200);
         app.stop().await;
     }
 }
 
-/// A grant that the backend did not take.
-async fn open_grant(app: &TestApp, error: UpstreamError) -> MintFailed {
-    let sent = start(app).await;
-    app.upstream.next(Mint::Fails(error));
-    let secret = sent.secret.expect("a new challenge has one");
-    match verify(app, &sent.challenge, &secret, &app.outbox.last_code()).await {
-        Verified::NotMinted(failed) => failed,
-        _ => panic!("it should not mint"),
+on_both! {
+    async fn when_the_backend_fails_a_grant_saves_the_second_message_f1(database) {
+        let app = TestApp::start(&database);
+        for (error, code) in [
+            (UpstreamError::Unavailable("down".into()), "upstream_unavailable"),
+            (UpstreamError::Unknown("cut".into()), "upstream_unavailable"),
+            (UpstreamError::Misconfigured("the master key".into()), "upstream_misconfigured"),
+        ] {
+            let sent = app.outbox.count();
+            let started = login(&app).await;
+            app.upstream.next(Mint::Fails(error));
+            let failed = verify(&app, &started, &app.outbox.last_code()).await;
+            assert_eq!((failed.status, failed.get("code")), (503, json!(code)));
+            assert!(!failed.text.contains("master") && !failed.text.contains("down"));
+            let wait = failed.headers.contains_key("retry-after").then(|| retry_after(&failed));
+            app.advance(wait.unwrap_or(0));
+            let done = post(&app, "/v1/login/complete", json!({"grant": failed.get("grant")})).await;
+            assert_eq!((done.status, app.outbox.count()), (200, sent + 1), "{code}");
+            let again = post(&app, "/v1/login/complete", json!({"grant": failed.get("grant")})).await;
+            assert_eq!((again.status, again.get("code")), (410, json!("grant_gone")));
+            app.advance(600);
+        }
+        app.stop().await;
     }
 }
 
 on_both! {
-    async fn a_grant_turns_into_one_token_f1(database) {
+    async fn a_lost_answer_is_given_again_for_a_minute_to_the_same_secret_and_code_a9(database) {
         let app = TestApp::start(&database);
-        let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
-        let grant = failed.grant.expect("a /v1 client gets one");
-        let Verified::Token(minted) = app.login.complete(&grant).await.expect("the store answers") else {
-            panic!("no token")
+        let started = login(&app).await;
+        let code = app.outbox.last_code();
+        assert_eq!(verify(&app, &started, &code).await.status, 200);
+        app.advance(59);
+        let again = verify(&app, &started, &code).await;
+        assert_eq!((again.status, again.get("is_new_user")), (200, json!(true)));
+        assert_eq!(again.get("chat")["token"], json!(app.upstream.minted()[1]), "minted afresh");
+        assert_eq!(database.audited("token.minted"), 2);
+        assert_eq!(verify(&app, &started, &app.outbox.wrong_code()).await.get("code"), "wrong_code");
+        app.advance(60);
+        assert_eq!(verify(&app, &started, &code).await.get("code"), "challenge_gone");
+        assert_eq!((app.outbox.count(), database.audited("code.consumed")), (1, 1));
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn what_is_not_exactly_a_code_is_refused_before_it_counts_a8(database) {
+        let app = TestApp::start(&database);
+        let started = login(&app).await;
+        for code in ["", " 12345", "12345", "1234567", "１２３４５６", "12345\0", "12345a", &"1".repeat(10_000)] {
+            let answer = verify(&app, &started, code).await;
+            assert_eq!((answer.status, answer.get("code")), (400, json!("invalid_code")), "{code:?}");
+        }
+        for code in [json!(null), json!(true), json!(0), json!(123_456), json!([]), json!({})] {
+            let body = json!({"challenge": started["challenge"], "secret": started["secret"], "code": code});
+            let answer = post(&app, "/v1/login/verify", body).await;
+            assert_eq!((answer.status, answer.get("code")), (400, json!("invalid_request")), "{code}");
+        }
+        assert_eq!((database.audited("guess.counted"), database.count("guards")), (0, 0));
+        assert_eq!(verify(&app, &started, &app.outbox.last_code()).await.status, 200);
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn bodies_are_read_strictly_and_methods_and_media_types_too_j5(database) {
+        let app = TestApp::start(&database);
+        let good = format!(r#"{{"app_id":"{APP}","phone":"{E164}""#);
+        for (body, detail) in [
+            (format!("{good},\"dt\":1}}"), "unknown field dt"),
+            (format!("{good},\"phone\":\"{E164}\"}}"), "repeated field phone"),
+            (r#"{"phone":"+18005551234"}"#.to_owned(), "missing field app_id"),
+            (format!("{good}}} x"), "not JSON at line 1, column 57"),
+            (format!(r#"{{"app_id":"{APP}"}}"#), "send either phone or email"),
+            (format!("{good},\"email\":\"a@x.example\"}}"), "send either phone or email"),
+            (format!("{good},\"locale\":\"{{{{code}}}}\"}}"), "locale must be a language tag such as pt-BR"),
+        ] {
+            let request = app.request(Method::POST, "/v1/login").header("content-type", "application/json");
+            let answer = app.send(request.body(body.clone())).await;
+            assert_eq!((answer.status, answer.get("code")), (400, json!("invalid_request")), "{body}");
+            assert_eq!(answer.get("detail"), detail, "{body}");
+        }
+        let typed = |kind: &'static str| app.request(Method::POST, "/v1/login").header("content-type", kind).body("{}");
+        assert_eq!(app.send(typed("text/plain")).await.get("code"), "unsupported_media_type");
+        assert_eq!(app.send(typed("application/json; charset=utf-8")).await.get("code"), "invalid_request");
+        assert_eq!(app.send(app.request(Method::POST, "/v1/login").body("{}")).await.status, 415);
+        let large = app.request(Method::POST, "/v1/login").body("x".repeat(16 * 1024 + 1));
+        assert_eq!(app.send(large).await.get("code"), "body_too_large");
+        let got = app.send(app.request(Method::GET, "/v1/login")).await;
+        assert_eq!((got.status, got.headers["allow"].to_str().ok()), (405, Some("POST, OPTIONS")));
+        assert_eq!(app.outbox.count(), 0);
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn numbers_apps_and_channels_are_told_apart_e3(database) {
+        let app = TestApp::builder(&database)
+            .config(&format!(
+                "[[apps]]\nid = \"{APP}\"\nname = \"Messenger\"\ndialects = [\"v1\"]\n\
+                 [[apps]]\nid = \"old\"\nname = \"Old\"\ndialects = [\"mesibo\"]\n"
+            ))
+            .set("policy.countries", vec!["US", "GB"])
+            .start();
+        let cases = [
+            (json!({"app_id": APP, "phone": "+1 800 555 1234"}), 400, "phone_not_canonical"),
+            (json!({"app_id": APP, "phone": "nobody"}), 400, "invalid_phone"),
+            (json!({"app_id": APP, "phone": "+4915123456789"}), 403, "not_served"),
+            (json!({"app_id": APP, "phone": E164, "channel": "voice"}), 400, "channel_not_offered"),
+            (json!({"app_id": APP, "phone": E164, "channel": "pigeon"}), 400, "channel_not_offered"),
+            (json!({"app_id": APP, "phone": E164, "channel": "email"}), 400, "channel_not_offered"),
+            (json!({"app_id": APP, "email": "a@x.example"}), 403, "email_login_off"),
+            (json!({"app_id": APP, "email": "a@x.example,b@x.example"}), 400, "invalid_email"),
+            (json!({"app_id": "unlisted", "phone": E164}), 403, "unknown_app"),
+            (json!({"app_id": "old", "phone": E164}), 403, "unknown_app"),
+        ];
+        for (body, status, code) in cases {
+            let answer = post(&app, "/v1/login", body.clone()).await;
+            assert_eq!((answer.status, answer.get("code")), (status, json!(code)), "{body}");
+            assert_eq!(answer.get("type"), format!("http://127.0.0.1:8080/problems#{code}"));
+        }
+        let fixable = post(&app, "/v1/login", json!({"app_id": APP, "phone": "18005551234"})).await;
+        assert_eq!(fixable.get("suggestion"), E164);
+        assert_eq!(app.start_login(PHONE).await.error(), "BADAPP", "this app is not served in the other dialect");
+        assert_eq!((app.outbox.count(), database.count("challenges")), (0, 0));
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn what_a_provider_says_becomes_a_problem_without_its_words(database) {
+        let app = TestApp::start(&database);
+        let text = || "secret words".to_owned();
+        let cases = [
+            (SendError::BadNumber(text()), 422, "address_unreachable"),
+            (SendError::Blocked(text()), 422, "messages_blocked"),
+            (SendError::Auth(text()), 503, "undeliverable"),
+        ];
+        for (index, (error, status, code)) in cases.into_iter().enumerate() {
+            app.outbox.fail_next(error);
+            let body = json!({"app_id": APP, "phone": format!("+1800555200{index}")});
+            let answer = post(&app, "/v1/login", body).await;
+            assert_eq!((answer.status, answer.get("code")), (status, json!(code)));
+            assert!(!answer.text.contains("secret words"));
+        }
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_page_may_read_answers_only_when_its_app_lists_it_j6(database) {
+        let app = TestApp::builder(&database)
+            .config(&format!(
+                "[[apps]]\nid = \"{APP}\"\nname = \"A\"\norigins = [\"https://a.example\"]\n\
+                 [[apps]]\nid = \"b\"\nname = \"B\"\norigins = [\"https://b.example\"]\n"
+            ))
+            .start();
+        let allowed = async |method: Method, origin: &'static str| {
+            let request = app.request(method, "/v1/login").header("origin", origin);
+            let request = request.header("content-type", "application/json");
+            let answer = app.send(request.body(json!({"app_id": APP, "phone": "x"}).to_string())).await;
+            assert_eq!(answer.headers["vary"], "Origin");
+            answer.headers.get("access-control-allow-origin").map(|value| value.to_str().expect("ASCII").to_owned())
         };
-        assert!(minted.is_new_user, "it is remembered");
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::NoChallenge)), "and is spent");
-        assert_eq!((app.outbox.count(), app.upstream.minted().len()), (1, 1));
+        assert_eq!(allowed(Method::POST, "https://a.example").await.as_deref(), Some("https://a.example"));
+        assert_eq!(allowed(Method::POST, "https://b.example").await, None, "another app's");
+        assert_eq!(allowed(Method::POST, "https://evil.example").await, None);
+        assert_eq!(allowed(Method::OPTIONS, "https://b.example").await.as_deref(), Some("https://b.example"));
+        assert_eq!(allowed(Method::OPTIONS, "https://evil.example").await, None);
         app.stop().await;
     }
 }
 
 on_both! {
-    async fn an_unknown_outcome_names_the_time_after_which_the_grant_works_again(database) {
+    async fn the_document_names_every_path_and_every_problem(database) {
         let app = TestApp::start(&database);
-        let failed = open_grant(&app, UpstreamError::Unknown("cut".into())).await;
-        let grant = failed.grant.expect("a /v1 client gets one");
-        assert_eq!(failed.retry_after.as_secs(), 6);
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::InFlight)));
-        app.advance(failed.retry_after.as_secs());
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::Token(_))));
-        app.stop().await;
-    }
-}
-
-on_both! {
-    async fn sixty_four_who_redeem_one_grant_get_one_token_f2(database) {
-        let app = TestApp::start(&database);
-        let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
-        let grant = failed.grant.expect("a /v1 client gets one");
-        let redeem = (0..64).map(|_| app.login.complete(&grant));
-        let done = futures_util::future::join_all(redeem).await;
-        let tokens = done.iter().filter(|done| matches!(done, Ok(Verified::Token(_)))).count();
-        assert_eq!((tokens, app.upstream.minted().len()), (1, 1));
-        assert_eq!(app.upstream.subjects().len(), 2, "the one that failed, and one");
-        assert_eq!(database.audited("token.minted"), 1);
-        app.stop().await;
-    }
-}
-
-on_both! {
-    async fn a_grant_that_was_never_given_or_is_too_old_is_nothing(database) {
-        let app = TestApp::start(&database);
-        let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
-        let grant = failed.grant.expect("a /v1 client gets one");
-        let stranger = GrantToken::generate(&latchkey::ambient::SeededEntropy::new(99));
-        assert!(matches!(app.login.complete(&stranger).await, Ok(Verified::NoChallenge)));
-        app.advance(600);
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::NoChallenge)));
+        let document = app.send(app.request(Method::GET, "/openapi.json")).await.json();
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for method in methods.as_object().expect("methods").keys() {
+                let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+                let answer = app.send(app.request(method, path)).await;
+                assert!(![404, 405].contains(&answer.status), "{path} is not there");
+            }
+        }
+        let codes = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        let documented: BTreeSet<&str> = codes.as_array().expect("codes").iter().filter_map(Value::as_str).collect();
+        let page = app.send(app.request(Method::GET, "/problems")).await.text;
+        let shown: BTreeSet<&str> = page.split("<h2 id=").skip(1).filter_map(|rest| rest.split('>').next()).collect();
+        assert_eq!(documented, shown);
         app.stop().await;
     }
 }

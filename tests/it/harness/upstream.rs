@@ -66,7 +66,12 @@ impl FakeUpstream {
         let mut minted = self.minted.lock().unwrap();
         let token = format!("token-{:032}-{}", minted.len() + 1, subject.app_id);
         minted.push(token.clone());
-        ChatToken { token: Zeroizing::new(token), user_id: subject.user.to_string(), extra: Map::new() }
+        ChatToken {
+            provider: "fake",
+            token: Zeroizing::new(token),
+            user_id: subject.user.to_string(),
+            extra: Map::new(),
+        }
     }
 }
 

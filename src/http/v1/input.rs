@@ -1,0 +1,144 @@
+//! The bodies that our own API takes.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::super::problem::{Kind, Problem};
+use crate::domain::address::Address;
+use crate::domain::email::Email;
+use crate::domain::phone::{Phone, PhoneError};
+
+/// Longer names of fields are not repeated in an answer.
+const MAX_SHOWN_BYTES: usize = 32;
+
+/// A body.
+pub(super) trait Input: DeserializeOwned {
+    /// The app that it names.
+    fn app_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// `POST /v1/login`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    pub(super) app_id: String,
+    pub(super) phone: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) locale: Option<String>,
+}
+
+/// `POST /v1/login/resend`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resend {
+    pub(super) challenge: String,
+    pub(super) secret: String,
+    pub(super) channel: Option<String>,
+    pub(super) locale: Option<String>,
+}
+
+/// `POST /v1/login/verify`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    pub(super) challenge: String,
+    pub(super) secret: String,
+    pub(super) code: String,
+}
+
+/// `POST /v1/login/complete`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Complete {
+    pub(super) grant: String,
+}
+
+impl Input for Login {
+    fn app_id(&self) -> Option<&str> {
+        Some(&self.app_id)
+    }
+}
+impl Input for Resend {}
+impl Input for Verify {}
+impl Input for Complete {}
+
+impl Login {
+    /// The one address that it names.
+    pub(super) fn address(&self) -> Result<Address, Problem> {
+        match (&self.phone, &self.email) {
+            (Some(phone), None) => Ok(Address::Phone(Phone::parse(phone).map_err(to_problem)?)),
+            (None, Some(email)) => Ok(Address::Email(Email::parse(email).or(Err(Kind::InvalidEmail))?)),
+            (Some(_), Some(_)) | (None, None) => {
+                Err(Problem::from(Kind::InvalidRequest).detail("send either phone or email"))
+            }
+        }
+    }
+}
+
+fn to_problem(error: PhoneError) -> Problem {
+    match error {
+        PhoneError::NotCanonical { suggestion } => {
+            Problem::from(Kind::PhoneNotCanonical).with("suggestion", suggestion)
+        }
+        PhoneError::Characters | PhoneError::Impossible => {
+            Problem::from(Kind::InvalidPhone).detail(error.to_string())
+        }
+    }
+}
+
+/// Reads a body: one JSON object, its fields and no others, each once.
+pub(super) fn parse<I: Input>(body: &[u8]) -> Result<I, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::from(Kind::InvalidRequest).detail(explain(&error)))
+}
+
+/// serde's own words may quote what was sent: only the kind of error and the name of a field are passed on.
+fn explain(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    if !error.is_data() {
+        return format!("not JSON at line {line}, column {column}");
+    }
+    let text = error.to_string();
+    let field = text.split('`').nth(1).filter(|name| {
+        name.len() <= MAX_SHOWN_BYTES && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    let kinds = [
+        ("unknown field", "unknown field"),
+        ("missing field", "missing field"),
+        ("duplicate field", "repeated field"),
+    ];
+    let kind = kinds.iter().find(|(start, _)| text.starts_with(start)).map(|(_, kind)| *kind);
+    match (kind, field) {
+        (Some(kind), Some(field)) => format!("{kind} {field}"),
+        (Some(kind), None) => format!("{kind} at line {line}, column {column}"),
+        (None, _) => format!("a value of the wrong type at line {line}, column {column}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(body: &str) -> String {
+        let error = serde_json::from_str::<Verify>(body).err().expect("wrong");
+        explain(&error)
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_is_quoted_j5() {
+        let good = r#""challenge":"ch_1","secret":"s","code":"123456""#;
+        assert!(parse::<Verify>(format!("{{{good}}}").as_bytes()).is_ok());
+        assert_eq!(wrong(&format!(r#"{{{good},"more":1}}"#)), "unknown field more");
+        assert_eq!(wrong(r#"{"challenge":"ch_1","secret":"s"}"#), "missing field code");
+        assert_eq!(wrong(&format!(r#"{{{good},"code":"1"}}"#)), "repeated field code");
+        for bad in ["null", "true", "0", "123456", "[]", "{}", "1.5"] {
+            let body = format!(r#"{{"challenge":"ch_1","secret":"s","code":{bad}}}"#);
+            assert!(wrong(&body).starts_with("a value of the wrong type at line 1, column "), "{bad}");
+        }
+        assert!(wrong(&format!("{{{good}}} x")).starts_with("not JSON at line 1"));
+        let hostile = format!(r#"{{{good},"<script>{}":1}}"#, "x".repeat(100));
+        assert!(wrong(&hostile).starts_with("unknown field at line 1"));
+    }
+}

@@ -1,0 +1,190 @@
+//! Grants: what a challenge turns into when a right code comes.
+//!
+//! Guarantees: a challenge is consumed once, and at most one mint holds the lease on its grant. Each change is one
+//! guarded statement, and whether it found its row is the answer.
+
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::challenges::{Key, Row, first_row, named_by, returned_row};
+use super::connection::{AnyConnection, on_each};
+use super::schema::challenges::dsl;
+use crate::domain::challenge::{Challenge, Dialect, REPEAT_AFTER_MINT, REPEATS};
+use crate::domain::code::CodeHash;
+use crate::domain::ids::{ChallengeId, SecretHash, UserId};
+use crate::domain::time::Timestamp;
+
+/// What a right code writes.
+#[derive(Clone)]
+pub struct Consumption {
+    /// The hash that was right.
+    pub code: CodeHash,
+    /// For whom the grant is.
+    pub user: UserId,
+    /// Whether this login made the user.
+    pub is_new_user: bool,
+    /// Of the grant's token, in `/v1`.
+    pub grant: Option<SecretHash>,
+    /// When the grant is void.
+    pub grant_expires_at: Timestamp,
+    /// The writer mints with it until then.
+    pub lease_until: Timestamp,
+}
+
+/// A challenge whose grant somebody mints with.
+#[derive(Clone, Copy)]
+pub struct Leased<'a> {
+    /// Which.
+    pub id: &'a ChallengeId,
+    /// Its wire.
+    pub dialect: Dialect,
+    /// The lease that was taken.
+    pub lease_until: Timestamp,
+}
+
+/// The row, while the lease is still the one that was taken.
+macro_rules! leased {
+    ($leased:expr) => {
+        dsl::challenges
+            .filter(dsl::id.eq($leased.id.as_str()))
+            .filter(dsl::minted_at.is_null())
+            .filter(dsl::lease_until.eq($leased.lease_until.as_millis()))
+    };
+}
+
+/// A grant that was not spent, and is not too old.
+macro_rules! open_at {
+    ($now:expr) => {
+        dsl::consumed_at
+            .is_not_null()
+            .and(dsl::minted_at.is_null())
+            .and(dsl::grant_expires_at.gt($now.as_millis()))
+    };
+}
+
+/// An open grant, or one of `/v1` that was spent a moment ago: its answer may have been lost.
+macro_rules! repeatable_at {
+    ($now:expr) => {
+        open_at!($now).or(dsl::dialect
+            .eq(Dialect::V1.as_str())
+            .and(dsl::minted_at.gt($now.minus(REPEAT_AFTER_MINT).as_millis())))
+    };
+}
+
+/// Consumes a waiting challenge: its codes go, the grant is born leased. False when another guess was first.
+///
+/// # Errors
+/// The database's.
+pub fn consume(
+    db: &mut AnyConnection,
+    id: &ChallengeId,
+    won: &Consumption,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let waiting = dsl::challenges
+        .filter(dsl::id.eq(id.as_str()))
+        .filter(dsl::consumed_at.is_null())
+        .filter(dsl::ended_at.is_null())
+        .filter(dsl::expires_at.gt(now.as_millis()));
+    let change = (
+        dsl::consumed_at.eq(now.as_millis()),
+        dsl::slots.eq(Vec::new()),
+        dsl::version.eq(dsl::version + 1),
+        dsl::code_hash.eq(won.code.as_bytes()),
+        dsl::user_id.eq(won.user.as_str()),
+        dsl::is_new_user.eq(won.is_new_user),
+        dsl::grant_hash.eq(won.grant.as_ref().map(SecretHash::as_bytes)),
+        dsl::grant_expires_at.eq(won.grant_expires_at.as_millis()),
+        dsl::lease_until.eq(won.lease_until.as_millis()),
+    );
+    let rows = on_each!(db, c => diesel::update(waiting).set(change).execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Charges a repeat of the code that was right, while nobody mints with its grant: as long as that is open, and in
+/// `/v1` for a moment after it was spent.
+///
+/// # Errors
+/// The database's.
+pub fn charge_repeat(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Option<Challenge>, Error> {
+    let row = named_by!(
+        diesel::update(dsl::challenges)
+            .filter(repeatable_at!(now))
+            .filter(dsl::lease_until.le(now.as_millis()))
+            .filter(dsl::repeats.lt(REPEATS))
+            .set(dsl::repeats.eq(dsl::repeats + 1)),
+        key, db, c => returned_row
+    )?;
+    row.map(Row::into_challenge).transpose()
+}
+
+/// Takes the lease for a repeat of the code that was right; a spent grant is open again. None: somebody mints with it.
+///
+/// # Errors
+/// The database's.
+pub fn lease_again(
+    db: &mut AnyConnection,
+    id: &ChallengeId,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Challenge>, Error> {
+    let change = (dsl::lease_until.eq(until.as_millis()), dsl::minted_at.eq(None::<i64>));
+    let free = diesel::update(dsl::challenges)
+        .filter(dsl::id.eq(id.as_str()))
+        .filter(repeatable_at!(now))
+        .filter(dsl::lease_until.le(now.as_millis()))
+        .set(change);
+    let row = on_each!(db, c => returned_row!(free, c))?;
+    row.map(Row::into_challenge).transpose()
+}
+
+/// Takes the lease on the open grant with this token. None: there is none, or somebody mints with it.
+///
+/// # Errors
+/// The database's.
+pub fn lease(
+    db: &mut AnyConnection,
+    token: &SecretHash,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Challenge>, Error> {
+    let free = diesel::update(dsl::challenges)
+        .filter(dsl::grant_hash.eq(token.as_bytes()))
+        .filter(open_at!(now))
+        .filter(dsl::lease_until.le(now.as_millis()))
+        .set(dsl::lease_until.eq(until.as_millis()));
+    let row = on_each!(db, c => returned_row!(free, c))?;
+    row.map(Row::into_challenge).transpose()
+}
+
+/// The open grant with this token, whoever mints with it.
+///
+/// # Errors
+/// The database's.
+pub fn find(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Result<Option<Challenge>, Error> {
+    let open = dsl::challenges.filter(dsl::grant_hash.eq(token.as_bytes())).filter(open_at!(now));
+    let row = on_each!(db, c => first_row!(open, c))?;
+    row.map(Row::into_challenge).transpose()
+}
+
+/// Spends a grant under the lease that was taken. In the mesibo dialect the challenge is over and the code that was
+/// right is erased; in `/v1` it stays until the challenge expires, for a client that lost the answer.
+///
+/// # Errors
+/// The database's.
+pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> Result<bool, Error> {
+    let over = (challenge.dialect == Dialect::Mesibo)
+        .then(|| (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>)));
+    let change = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0), over);
+    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(change).execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Gives a lease back before its time: the mint certainly failed.
+///
+/// # Errors
+/// The database's.
+pub fn release(db: &mut AnyConnection, challenge: &Leased<'_>) -> Result<bool, Error> {
+    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(dsl::lease_until.eq(0)).execute(c))?;
+    Ok(rows == 1)
+}
