@@ -4,7 +4,14 @@
 //! `on_both!` runs once on each database.
 
 #![expect(unreachable_pub, reason = "a test crate exports nothing")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod harness;
 
