@@ -2,7 +2,7 @@
 //!
 //! actix times the head of a connection's first request alone. [`Watched`] times the head of every later one, too:
 //! a client that has begun to send one must finish it. And it ends what actix forgets: a connection that waits for
-//! the rest of a body in chunks that nobody reads, or whose next head has begun while an answer was on its way.
+//! the rest of a body in chunks that nobody reads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::client::TrustedProxies;
-use crate::config::Server;
 use crate::domain::network::ClientIp;
 
 /// How many connections there may be.
@@ -125,12 +124,11 @@ impl Phase {
     }
 }
 
-/// A connection with a deadline for every head, and for the wait before it.
+/// A connection with a deadline for every head.
 pub(super) struct Watched {
     stream: TcpStream,
     phase: Rc<Phase>,
     head_timeout: Duration,
-    idle_timeout: Duration,
     deadline: RefCell<Option<Pin<Box<Sleep>>>>,
     _ticket: Ticket,
 }
@@ -141,14 +139,13 @@ impl Watched {
         stream: TcpStream,
         connections: &Arc<Connections>,
         proxies: &TrustedProxies,
-        limits: &Server,
+        head_timeout: Duration,
     ) -> io::Result<Self> {
         let peer = stream.peer_addr()?.ip();
         let ticket = connections.admit(peer, proxies).ok_or(io::ErrorKind::ConnectionRefused)?;
         stream.set_nodelay(true)?;
-        let (head_timeout, idle_timeout) = (limits.head_timeout, limits.idle_timeout);
         let (phase, deadline) = (Rc::new(Phase::new()), RefCell::new(None));
-        Ok(Self { stream, phase, head_timeout, idle_timeout, deadline, _ticket: ticket })
+        Ok(Self { stream, phase, head_timeout, deadline, _ticket: ticket })
     }
 
     pub(super) fn phase(&self) -> Rc<Phase> {
@@ -165,12 +162,10 @@ impl Watched {
         if self.phase.is_new.take() {
             *deadline = None;
         }
-        let timeout = match self.phase.doing.get() {
-            Doing::Idle => self.idle_timeout,
-            Doing::Head => self.head_timeout,
-            Doing::Answering => return Poll::Pending,
-        };
-        let sleep = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if self.phase.doing.get() != Doing::Head {
+            return Poll::Pending;
+        }
+        let sleep = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_timeout)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come in time"))
     }

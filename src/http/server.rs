@@ -60,7 +60,7 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let factory = move || {
         let (connections, proxies) = (Arc::clone(&connections), Arc::clone(&proxies));
-        let watch = limits.clone();
+        let head_timeout = limits.head_timeout;
         let app = App::new()
             .configure(&configure)
             .wrap(middleware::from_fn(around))
@@ -82,7 +82,7 @@ where
             })
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream: tokio::net::TcpStream| {
-            let watched = Watched::admit(stream, &connections, &proxies, &watch);
+            let watched = Watched::admit(stream, &connections, &proxies, head_timeout);
             async move {
                 let watched = watched.map_err(actix_http::error::DispatchError::Io)?;
                 let peer = watched.peer_addr();

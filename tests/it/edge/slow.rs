@@ -153,18 +153,16 @@ async fn a_body_that_nobody_reads_does_not_hold_its_connection_j1() {
 }
 
 #[tokio::test]
-async fn whoever_asks_much_and_reads_nothing_is_cut_off_j1() {
+async fn whoever_asks_much_reads_late_and_has_begun_another_head_is_cut_off_j1() {
     let database = database();
     let app = impatient(&database, "server.idle_timeout").start();
-    let mut wire = Wire::connect(app.address).await;
-    // More answers than both ends' buffers hold, then the beginning of another head.
-    let asked = "OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000);
-    for _ in 0..50 {
-        if !wire.send_while_taken(&asked).await {
-            break;
-        }
-    }
-    wire.send_while_taken("OPTIONS / HTT").await;
-    wire.rest().await;
+    let ask = async |times: usize| {
+        let mut wire = Wire::connect_narrow(app.address).await;
+        // The answers do not fit into the connection, the beginning of the next head is read with the last request.
+        wire.send("OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(times) + "OPTIONS / HTT").await;
+        let answers = wire.rest().await;
+        assert!(answers.matches("HTTP/1.1 204 ").count() <= times);
+    };
+    join_all([100, 2_000, 20_000].map(ask)).await;
     app.stop().await;
 }

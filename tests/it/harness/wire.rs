@@ -47,15 +47,17 @@ impl Wire {
         Self { stream, unread: Vec::new() }
     }
 
+    /// With room for few bytes that nobody has read yet.
+    pub async fn connect_narrow(to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(2048).expect("a size");
+        let stream = soon("a connection", socket.connect(to)).await.expect("a listener");
+        Self { stream, unread: Vec::new() }
+    }
+
     /// Sends bytes. A server that has hung up already is noticed when its answer is read.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = soon("sending", self.stream.write_all(bytes.as_ref())).await;
-    }
-
-    /// Sends bytes as long as the other side takes them. False: it took none for a while.
-    pub async fn send_while_taken(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        let sent = tokio::time::timeout(Duration::from_secs(1), self.stream.write_all(bytes.as_ref())).await;
-        matches!(sent, Ok(Ok(())))
     }
 
     /// Whether the server has not hung up yet.
