@@ -7,4 +7,6 @@
 
 mod harness;
 
+mod crashes;
 mod login;
+mod races;

@@ -88,16 +88,20 @@ impl Answer {
     }
 }
 
+/// Sets `section.key` in a configuration.
+pub fn put(mut table: &mut toml::Table, path: &str, value: toml::Value) {
+    let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
+    for section in sections.split('.').filter(|section| !section.is_empty()) {
+        let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry.as_table_mut().expect("a table");
+    }
+    table.insert(key.to_owned(), value);
+}
+
 impl Builder<'_> {
     /// Sets `section.key`, as the file would.
     pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Self {
-        let mut table = &mut self.settings;
-        let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
-        for section in sections.split('.').filter(|section| !section.is_empty()) {
-            let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            table = entry.as_table_mut().expect("a table");
-        }
-        table.insert(key.to_owned(), value.into());
+        put(&mut self.settings, path, value.into());
         self
     }
 

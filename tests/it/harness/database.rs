@@ -51,7 +51,7 @@ impl Database {
 
     /// The single number that a query gives as `n`, seen from outside the server.
     pub fn number(&self, sql: &str) -> i64 {
-        let query = sql_query(sql);
+        let query = sql_query(format!("SELECT CAST(q.n AS BIGINT) AS n FROM ({sql}) AS q"));
         let rows: Vec<Number> = match self.backend {
             Backend::Sqlite => query.load(&mut self.sqlite()),
             Backend::Postgres => query.load(&mut self.postgres()),
