@@ -4,9 +4,19 @@
 //! `on_both!` runs once on each database.
 
 #![expect(unreachable_pub, reason = "a test crate exports nothing")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 mod harness;
 
+mod campaign;
+mod cli;
 mod crashes;
 mod login;
+mod operator;
 mod races;

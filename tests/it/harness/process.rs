@@ -248,20 +248,20 @@ impl Server {
 pub struct Client {
     address: SocketAddr,
     admin_address: SocketAddr,
-    client: reqwest::Client,
+    http: reqwest::Client,
 }
 
 impl Client {
     /// Of a server at these addresses.
     pub fn new(address: SocketAddr, admin_address: SocketAddr) -> Self {
         #[expect(clippy::disallowed_methods, reason = "tests play the client")]
-        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().pool_max_idle_per_host(0);
-        Self { address, admin_address, client: client.build().expect("a client") }
+        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().pool_max_idle_per_host(0);
+        Self { address, admin_address, http: http.build().expect("a client") }
     }
 
     /// Posts a body; an error when no answer came back.
     pub async fn post(&self, body: impl Into<String>) -> reqwest::Result<Answer> {
-        let request = self.client.post(format!("http://{}/", self.address)).body(body.into());
+        let request = self.http.post(format!("http://{}/", self.address)).body(body.into());
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, text: response.text().await? })
@@ -280,7 +280,7 @@ impl Client {
 
     /// The status of a path on the operator's listener; none when nobody listens.
     pub async fn probe(&self, path: &str) -> Option<u16> {
-        let answer = self.client.get(format!("http://{}{path}", self.admin_address)).send().await;
+        let answer = self.http.get(format!("http://{}{path}", self.admin_address)).send().await;
         answer.ok().map(|answer| answer.status().as_u16())
     }
 }
