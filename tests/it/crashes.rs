@@ -1,4 +1,4 @@
-//! Processes that are killed between two steps, and processes that are asked to stop.
+//! Processes that are killed between two steps.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -118,64 +118,6 @@ on_both! {
         assert_eq!(app.outbox.count(), 1);
         let answer = app.verify(PHONE, &app.outbox.last_code()).await;
         assert!(answer.token().is_some(), "{answer:?}");
-        app.stop().await;
-    }
-}
-
-on_both! {
-    async fn sigterm_during_a_mint_turns_readiness_off_and_waits_for_the_token_l6(database) {
-        let mesibo = FakeMesibo::start().await;
-        let settings = Settings::of(&database).mesibo(&mesibo);
-        let server = Server::start(&settings).await;
-        assert_eq!(server.client.probe("/readyz").await, Some(200));
-        assert!(server.client.start_login(PHONE).await.expect("an answer").is_ok());
-        let code = settings.only_code(PHONE);
-        mesibo.hold();
-        let stopped = async {
-            mesibo.called(1).await;
-            server.process.terminate();
-            let said = server.process.err.find("stopping").await;
-            assert!(said.is_some());
-            let off = async { while server.client.probe("/readyz").await == Some(200) {} };
-            tokio::time::timeout(Duration::from_secs(10), off).await.expect("readiness is off");
-            assert_eq!(server.client.probe("/livez").await, Some(200), "it still lives: a token is on its way");
-            mesibo.let_go();
-        };
-        let (answer, ()) = tokio::join!(server.client.verify(PHONE, &code), stopped);
-        let answer = answer.expect("an answer");
-        assert!(answer.token().is_some(), "{answer:?}");
-        let ended = tokio::time::timeout(Duration::from_secs(15), server.process.end()).await;
-        let ended = ended.expect("it ends soon");
-        assert_eq!(ended.code, Some(0), "{}", ended.err);
-        assert!(ended.err.contains("stopped") && !ended.err.contains("panicked"), "{}", ended.err);
-        assert_eq!(database.audited("token.minted"), 1);
-        assert_eq!(database.number("SELECT count(*) AS n FROM deliveries WHERE status = 'pending'"), 0);
-    }
-}
-
-on_both! {
-    async fn sigterm_ends_a_server_that_a_backend_never_answers_within_its_deadline_l6(database) {
-        let mesibo = FakeMesibo::start().await;
-        let settings = Settings::of(&database).mesibo(&mesibo).set("server.shutdown_timeout", "1s");
-        let server = Server::start(&settings).await;
-        assert!(server.client.start_login(PHONE).await.expect("an answer").is_ok());
-        let code = settings.only_code(PHONE);
-        mesibo.hold();
-        let client = server.client.clone();
-        let verified = client.verify(PHONE, &code);
-        let stopped = async {
-            mesibo.called(1).await;
-            server.process.terminate();
-            let ended = tokio::time::timeout(Duration::from_secs(8), server.process.end()).await;
-            ended.expect("it ends within its deadline, not the backend's")
-        };
-        let (_lost, ended) = tokio::join!(verified, stopped);
-        assert_eq!(ended.code, Some(0), "{}", ended.err);
-        assert!(ended.err.contains("did not end in time"), "{}", ended.err);
-        // Nothing is lost but time.
-        mesibo.let_go();
-        let app = later(&database, &mesibo);
-        assert!(app.verify(PHONE, &code).await.token().is_some());
         app.stop().await;
     }
 }

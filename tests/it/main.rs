@@ -20,3 +20,4 @@ mod crashes;
 mod login;
 mod operator;
 mod races;
+mod stopping;

@@ -259,6 +259,11 @@ impl Client {
         Self { address, admin_address, http: http.build().expect("a client") }
     }
 
+    /// Where apps connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Posts a body; an error when no answer came back.
     pub async fn post(&self, body: impl Into<String>) -> reqwest::Result<Answer> {
         let request = self.http.post(format!("http://{}/", self.address)).body(body.into());
