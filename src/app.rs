@@ -204,14 +204,18 @@ impl App {
         tracing::info!("stopping");
         health.stop();
         public.handle.pause().await;
-        let all_back = tokio::time::timeout(shutdown_timeout, in_flight.acquire_many(max_in_flight)).await;
-        if all_back.is_err() {
+        // One deadline for all of it: the work, then the writing of its answers.
+        let finish = async {
+            let _all_back = in_flight.acquire_many(max_in_flight).await;
+            public.handle.stop(true).await;
+            admin.handle.stop(true).await;
+        };
+        if tokio::time::timeout(shutdown_timeout, finish).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        public.handle.stop(true).await;
-        admin.handle.stop(true).await;
         for server in servers {
-            // It ended because we stopped it.
+            // Dropping a server that has not ended cuts off what is left.
+            server.abort();
             let _ = server.await;
         }
         purge.abort();
