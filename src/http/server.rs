@@ -55,7 +55,8 @@ where
     let proxies = Arc::new(TrustedProxies::new(limits.trusted_proxies.clone()));
     let builder = ActixServer::build()
         .workers(workers)
-        .shutdown_timeout(limits.shutdown_timeout.as_secs())
+        // Whoever stops us keeps the time; this one counts in whole seconds and must not be shorter.
+        .shutdown_timeout(limits.shutdown_timeout.as_secs().saturating_add(1))
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let factory = move || {

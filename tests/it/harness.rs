@@ -2,12 +2,15 @@
 
 pub mod app;
 pub mod database;
+pub mod mesibo;
 pub mod outbox;
 pub mod postgres;
+pub mod process;
 pub mod upstream;
 
 pub use app::TestApp;
 pub use database::{Backend, Database};
+pub use mesibo::FakeMesibo;
 pub use outbox::Outbox;
 pub use upstream::{FakeUpstream, Mint};
 

@@ -4,13 +4,25 @@
 //! `on_both!` runs once on each database.
 
 #![expect(unreachable_pub, reason = "a test crate exports nothing")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 mod harness;
 
+mod campaign;
+mod cli;
+mod crashes;
 mod guard;
 mod journey;
 mod mint;
+mod operator;
+mod races;
 mod start;
+mod stopping;
 mod usecase;
 mod v1;
