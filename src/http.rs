@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::client::TrustedProxies;
 pub use self::ops::configure as configure_probes;
-pub use self::server::{Listener, Serving, serve};
+pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
 use crate::login::Login;
