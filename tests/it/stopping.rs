@@ -96,8 +96,8 @@ async fn while_a_token_is_awaited_a_stop_closes_idle_connections_and_serves_what
         let closed = tokio::task::spawn_blocking(|| rest_of(idle)).await.expect("no panic");
         assert!(closed.ends_with("ok\n"), "{closed:?}");
         begun.write_all(second.as_bytes()).expect("it reads");
-        let served = tokio::task::spawn_blocking(|| rest_of(begun)).await.expect("no panic");
-        assert!(served.contains("\"result\":true"), "{served}");
+        let answered = tokio::task::spawn_blocking(|| rest_of(begun)).await.expect("no panic");
+        assert!(answered.contains("\"result\":true"), "{answered}");
         mesibo.let_go();
     };
     let (verified, ()) = tokio::join!(client.verify(PHONE, &code), stopped);
