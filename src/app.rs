@@ -87,6 +87,9 @@ pub enum StartError {
     },
 }
 
+/// While requests in flight are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A running process.
 pub struct App {
     public: Serving,
@@ -217,12 +220,17 @@ impl App {
         stop.await;
         tracing::info!("stopping");
         health.stop();
-        public.handle.pause().await;
-        // One deadline for all of it: the work, then the writing of its answers.
+        public.door.close().await;
+        let max_in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
+        // One deadline for all of it: the work, then the writing of its answers. Permits are looked at, not taken:
+        // whoever has begun to send a request gets one still.
         let finish = async {
-            let _all_back = in_flight.acquire_many(max_in_flight).await;
-            public.handle.stop(true).await;
-            admin.handle.stop(true).await;
+            while in_flight.available_permits() < max_in_flight {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            public.door.stop().await;
+            admin.door.close().await;
+            admin.door.stop().await;
         };
         if tokio::time::timeout(shutdown_timeout, finish).await.is_err() {
             tracing::warn!("some requests did not end in time");

@@ -59,6 +59,53 @@ on_both! {
     }
 }
 
+/// All that comes until the other side closes.
+fn rest_of(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("its end");
+    text
+}
+
+/// Step 1 in as many bytes as a proxy would send.
+fn start_request(phone: &str) -> String {
+    let body = format!("{{op: \"login\", phone: \"{phone}\", appid: \"com.messenger.appid\"}}");
+    format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn while_a_token_is_awaited_a_stop_closes_idle_connections_and_serves_what_has_begun_l6() {
+    let database = Database::fresh(Backend::Sqlite);
+    let mesibo = FakeMesibo::start().await;
+    let settings = Settings::of(&database).mesibo(&mesibo);
+    let server = Server::start(&settings).await;
+    assert!(server.client.start_login(PHONE).await.expect("an answer").is_ok());
+    let code = settings.only_code(PHONE);
+    let mut idle = connect(&server, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    idle.read_exact(&mut [0; 12]).expect("an answer");
+    let request = start_request("12125550100");
+    let (first, second) = request.split_at(request.len() - 9);
+    let mut begun = connect(&server, first);
+    mesibo.hold();
+    let client = server.client.clone();
+    let stopped = async {
+        mesibo.called(1).await;
+        server.process.terminate();
+        assert!(server.process.err.find("stopping").await.is_some());
+        // A proxy that keeps connections sees this one end, and asks another node.
+        let closed = tokio::task::spawn_blocking(|| rest_of(idle)).await.expect("no panic");
+        assert!(closed.ends_with("ok\n"), "{closed:?}");
+        begun.write_all(second.as_bytes()).expect("it reads");
+        let answered = tokio::task::spawn_blocking(|| rest_of(begun)).await.expect("no panic");
+        assert!(answered.contains("\"result\":true"), "{answered}");
+        mesibo.let_go();
+    };
+    let (verified, ()) = tokio::join!(client.verify(PHONE, &code), stopped);
+    assert!(verified.expect("an answer").token().is_some());
+    assert_clean(&ends_within(10, server.process).await);
+    assert_eq!(settings.codes("12125550100").len(), 1);
+}
+
 on_both! {
     async fn sigterm_ends_a_server_whose_backend_hangs_within_its_own_deadline_l6(database) {
         let mesibo = FakeMesibo::start().await;
