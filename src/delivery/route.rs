@@ -61,7 +61,7 @@ impl Courier {
             *tried = Some(name.clone());
             match provider.send(message).await {
                 Err(error) if error.allows_another() => {
-                    tracing::warn!(provider = name, message = %message.id, error = %error, "a provider did not take a message");
+                    tracing::warn!(provider = name, message_id = %message.id, error = %error, "a provider did not take a message");
                     last = error;
                 }
                 done => return done,

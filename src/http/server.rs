@@ -10,7 +10,7 @@ use actix_server::{Server as ActixServer, ServerHandle};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, TRANSFER_ENCODING};
 use actix_web::middleware::Next;
 use actix_web::{App, HttpMessage, middleware, web};
 use tokio::sync::watch;
@@ -81,7 +81,7 @@ where
     let (closing, closed) = watch::channel(false);
     let factory = move || {
         let (connections, proxies) = (Arc::clone(&connections), Arc::clone(&proxies));
-        let head_timeout = limits.head_timeout;
+        let watch = limits.clone();
         let app = App::new()
             .configure(&configure)
             .wrap(middleware::from_fn(around))
@@ -104,7 +104,7 @@ where
             })
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream: tokio::net::TcpStream| {
-            let watched = Watched::admit(stream, &connections, &proxies, head_timeout);
+            let watched = Watched::admit(stream, &connections, &proxies, &watch);
             async move {
                 let watched = watched.map_err(actix_http::error::DispatchError::Io)?;
                 let peer = watched.peer_addr();
@@ -123,12 +123,15 @@ async fn around(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let phase = request.conn_data::<Rc<Phase>>().cloned();
+    let in_chunks = request.headers().contains_key(TRANSFER_ENCODING);
     if let Some(phase) = &phase {
         phase.begin_answer();
     }
     let response = next.call(request).await;
-    if let Some(phase) = &phase {
-        phase.end_answer();
+    match &phase {
+        Some(phase) if in_chunks => phase.end_answer_to_chunks(),
+        Some(phase) => phase.end_answer(),
+        None => {}
     }
     let mut response = response?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

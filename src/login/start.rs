@@ -343,7 +343,7 @@ impl Login {
         };
         if let Some(error) = &error {
             tracing::error!(
-                message = %message.id,
+                message_id = %message.id,
                 to = message.to.masked(),
                 provider = report.provider,
                 error = %error,

@@ -16,9 +16,13 @@ mod harness;
 
 mod campaign;
 mod cli;
+mod clients;
 mod crashes;
+mod edge;
 mod guard;
 mod journey;
+mod leak;
+mod malformed;
 mod mint;
 mod operator;
 mod races;
