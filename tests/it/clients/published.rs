@@ -52,7 +52,7 @@ pub struct Client {
     origin: Option<&'static str>,
     /// Keys in their order; `otp` and `device` only with a code unless the client sends them always.
     keys: &'static [&'static str],
-    /// `5`, or a text.
+    /// A number, or a text.
     dt: Dt,
     /// Sent in step 1.
     blank_otp: bool,
@@ -73,7 +73,7 @@ enum Dt {
 pub const OBJECTIVE_C_CRASHES_ON_TRUE: [&str; 2] = ["ios", "conf iOS"];
 
 const JSON: Option<&str> = Some("application/json");
-/// MesiboHttp's default.
+/// The default of `MesiboHttp`.
 const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
 
 pub const PUBLISHED: &[Client] = &[
@@ -336,7 +336,7 @@ fn conf_android(text: &str, step: Step) -> Seen {
     }
 }
 
-/// A message to an object that is no NSString, or to no object.
+/// A message to an object that is no `NSString`, or to no object.
 fn objective_c_equals(value: Option<&Value>, text: &str) -> Result<bool, Crash> {
     match value {
         None | Some(Value::Null) => Ok(false),

@@ -32,7 +32,7 @@ async fn the_head_of_a_first_request_must_come_in_time_j1() {
     for begun in ["", "P", "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
         let mut wire = Wire::connect(app.address).await;
         wire.send(begun).await;
-        let rest = wire.to_end().await;
+        let rest = wire.rest().await;
         assert!(!rest.contains(" 200 ") && !rest.contains(" 50"), "{begun:?}: {rest}");
     }
     app.log_in("18005551234").await;
@@ -50,7 +50,7 @@ async fn the_head_of_every_later_request_must_come_in_time_too_j1() {
         wire.post(first).await;
         wire.answer().await;
         wire.send("POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
-        assert_eq!(wire.to_end().await, "");
+        assert_eq!(wire.rest().await, "");
     }
     app.stop().await;
 }
@@ -102,7 +102,7 @@ async fn a_head_that_came_with_the_request_before_it_ends_with_the_idle_timeout_
         let mut wire = Wire::connect(app.address).await;
         wire.send(format!("{first}POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")).await;
         wire.answer().await;
-        assert_eq!(wire.to_end().await, "", "{first}");
+        assert_eq!(wire.rest().await, "", "{first}");
     }
     app.stop().await;
 }
@@ -114,7 +114,7 @@ async fn a_connection_without_a_next_request_is_closed() {
     let mut wire = Wire::connect(app.address).await;
     wire.post(LOGOUT).await;
     wire.answer().await;
-    assert_eq!(wire.to_end().await, "");
+    assert_eq!(wire.rest().await, "");
     app.stop().await;
 }
 
@@ -129,7 +129,7 @@ async fn a_body_must_come_in_time_and_the_connection_ends_behind_the_answer_j1()
         wire.send(format!("POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{begun}")).await;
         let answer = wire.answer().await;
         assert!(is_no(&answer), "{head}: {answer}");
-        assert_eq!(wire.to_end().await, "", "{head}");
+        assert_eq!(wire.rest().await, "", "{head}");
     };
     join_all(begun.map(dawdle)).await;
     app.log_in("18005551234").await;
@@ -146,7 +146,7 @@ async fn a_body_that_nobody_reads_does_not_hold_its_connection_j1() {
         let mut wire = Wire::connect(app.address).await;
         wire.send(format!("{line}\r\nHost: x\r\n{head}\r\n\r\n5\r\n{{\"op\"\r\n")).await;
         wire.answer().await;
-        assert_eq!(wire.to_end().await, "", "{line} {head}");
+        assert_eq!(wire.rest().await, "", "{line} {head}");
     };
     join_all(lines.into_iter().flat_map(heads).map(dawdle)).await;
     app.stop().await;
@@ -165,6 +165,6 @@ async fn whoever_asks_much_and_reads_nothing_is_cut_off_j1() {
         }
     }
     wire.send_while_taken("OPTIONS / HTT").await;
-    wire.to_end().await;
+    wire.rest().await;
     app.stop().await;
 }

@@ -10,7 +10,7 @@ const BODY: &str = r#"{"op":"logout","dt":"1"}"#;
 async fn ask(app: &TestApp, bytes: &[u8]) -> (String, usize) {
     let mut wire = Wire::connect(app.address).await;
     wire.send(bytes).await;
-    let all = wire.to_end().await;
+    let all = wire.rest().await;
     let answers = all.matches("HTTP/1.1 ").count();
     assert!(!all.contains("HTTP/1.1 5"), "{}: {all}", String::from_utf8_lossy(bytes));
     assert!(

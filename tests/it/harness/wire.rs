@@ -90,7 +90,7 @@ impl Wire {
 
     /// Everything until the server hangs up, which it must.
     #[track_caller]
-    pub fn to_end(self) -> impl Future<Output = String> {
+    pub fn rest(self) -> impl Future<Output = String> {
         let asked_at = std::panic::Location::caller();
         self.read_to_end(asked_at.to_string())
     }
