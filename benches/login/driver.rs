@@ -165,7 +165,8 @@ async fn post(connection: &mut Connection, from: &std::net::Ipv4Addr, body: &str
 /// The number of a login: countries in turn, each number once.
 fn phone(number: u64) -> String {
     let countries = u64::try_from(RANGES.len()).expect("thirty");
-    let (range, digits) = RANGES[usize::try_from(number % countries).expect("below thirty")];
+    let turn = usize::try_from(number % countries).expect("below thirty");
+    let (range, digits) = RANGES.get(turn).copied().expect("one of thirty");
     let within = number / countries;
     // The first digit behind the prefix stays a 2 to 9: some plans have no numbers that go on with 0 or 1.
     let floor = 2 * 10_u64.pow(u32::try_from(digits - 1).expect("few digits"));

@@ -10,18 +10,24 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "a test fails by panicking"
+    reason = "a test fails by panicking, also in its helpers"
 )]
 
 mod harness;
 
+mod campaign;
+mod cli;
 mod clients;
+mod crashes;
 mod edge;
 mod guard;
 mod journey;
 mod leak;
 mod malformed;
 mod mint;
+mod operator;
+mod races;
 mod start;
+mod stopping;
 mod usecase;
 mod v1;
