@@ -12,5 +12,6 @@ mod guard;
 mod journey;
 mod mint;
 mod start;
+mod store;
 mod usecase;
 mod v1;
