@@ -220,7 +220,10 @@ impl Committer {
             return Err(failure);
         }
         for job in group {
-            run_in_savepoint(job.as_mut(), &mut connection)?;
+            // Whoever gave up while the lock was waited for was told that nothing happened.
+            if !job.is_abandoned() {
+                run_in_savepoint(job.as_mut(), &mut connection)?;
+            }
         }
         connection.execute("COMMIT").map_err(Failure::Database)?;
         // Only a connection that came through whole is kept: after a panic or a failed transaction its state is not
