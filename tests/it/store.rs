@@ -75,7 +75,9 @@ async fn note(store: &Store, n: i64) -> Outcome {
 }
 
 /// Hands a job over now, to be answered later.
-fn handed_over<'a, T>(write: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+fn handed_over<'a, T>(
+    write: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
     let mut write: Pin<Box<dyn Future<Output = T> + Send + 'a>> = Box::pin(write);
     assert!((&mut write).now_or_never().is_none(), "it waits for its turn");
     write

@@ -164,7 +164,8 @@ async fn a_statement_that_waits_for_a_lock_is_given_up_at_the_deadline() {
     let hasty = config::Database { deadline: Duration::from_millis(200), ..settings(&database) };
     let store = open_with(&database, &hasty);
     let mut other = database.postgres();
-    diesel::connection::SimpleConnection::batch_execute(&mut other, "BEGIN; LOCK TABLE notes").expect("the lock");
+    diesel::connection::SimpleConnection::batch_execute(&mut other, "BEGIN; LOCK TABLE notes")
+        .expect("the lock");
     assert!(note(&store, 1).await.is_err());
     diesel::connection::SimpleConnection::batch_execute(&mut other, "ROLLBACK").expect("the lock is let go");
     note(&store, 2).await.expect("written").expect("accepted");
