@@ -11,6 +11,8 @@ mod harness;
 mod guard;
 mod journey;
 mod mint;
+mod purge;
+mod schema;
 mod start;
 mod store;
 mod usecase;
