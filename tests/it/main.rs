@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod budgets;
 mod guard;
 mod journey;
 mod mint;
