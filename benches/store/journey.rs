@@ -14,8 +14,9 @@ use latchkey::domain::ids::{ChallengeId, MessageId, UserId};
 use latchkey::domain::limits::{Rate, SendWaits};
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
-use latchkey::store::challenges::{self, Consumption, Key, NewChallenge};
+use latchkey::store::challenges::{self, Key, NewChallenge};
 use latchkey::store::deliveries::{self, NewDelivery, Outcome, Status};
+use latchkey::store::grants::{self, Consumption, Leased};
 use latchkey::store::{Abort, AnyConnection, Store, budgets, guards, users};
 
 /// The writes that somebody waits for; the note on the delivery is the fifth.
@@ -152,7 +153,7 @@ impl Login {
             grant_expires_at: self.now.plus(Duration::from_mins(10)),
             lease_until: self.lease(),
         };
-        assert!(challenges::consume(db, &self.challenge, &consumption, self.now)?, "nobody else guesses");
+        assert!(grants::consume(db, &self.challenge, &consumption, self.now)?, "nobody else guesses");
         guards::open(db, REALM, self.address.as_str())?;
         let network = deliveries::verify(db, &self.message, self.now)?.expect("the first time");
         budgets::credit_network(db, &format!("from:{network}"), unverified(), self.now)?;
@@ -161,7 +162,8 @@ impl Login {
     }
 
     fn minted(&self, db: &mut AnyConnection) -> Done {
-        assert!(challenges::spend_grant(db, &self.challenge, self.lease(), self.now)?, "the lease is ours");
+        let leased = Leased { id: &self.challenge, dialect: Dialect::Mesibo, lease_until: self.lease() };
+        assert!(grants::spend(db, &leased, self.now)?, "the lease is ours");
         let about = Subject { user: Some(self.user.as_str()), address: None, ..self.about() };
         Ok(audit::record(db, Event::TokenMinted, about, self.now)?)
     }

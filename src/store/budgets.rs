@@ -10,6 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
+use super::prepared::Prepare;
 use super::schema::budgets::{self, dsl};
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::time::{Timestamp, millis};
@@ -65,6 +66,7 @@ pub fn spend(db: &mut AnyConnection, key: &str, rate: Rate, now: Timestamp) -> R
         .do_update()
         .set(dsl::arrival.eq(advanced!(budgets::arrival, rate, at)))
         .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())))
+        .prepared()
         .execute(c))?;
     Ok(rows == 1)
 }
@@ -100,6 +102,7 @@ pub fn spend_address(
         .set(change)
         .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
         .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at))
+        .prepared()
         .get_result::<Budget>(c)
         .optional())?;
     Ok(spent.map(|budget| budget.address_opens_at(rate)))
@@ -133,6 +136,7 @@ pub fn spend_network(
         .do_update()
         .set(change)
         .filter(fits)
+        .prepared()
         .execute(c))?;
     Ok(rows == 1)
 }
@@ -161,6 +165,7 @@ pub fn credit_network(
 ) -> Result<(), Error> {
     on_each!(db, c => diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
         .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()))
+        .prepared()
         .execute(c))?;
     Ok(())
 }
@@ -172,6 +177,7 @@ pub fn credit_network(
 pub fn refund_address(db: &mut AnyConnection, key: &str, rate: Rate) -> Result<(), Error> {
     on_each!(db, c => diesel::update(dsl::budgets.find(key))
         .set((dsl::arrival.eq(dsl::arrival - rate.interval_ms()), dsl::ready_at.eq(0)))
+        .prepared()
         .execute(c))?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use diesel::result::Error;
 
 use super::challenges::{Key, Row, first_row, named_by, returned_row};
 use super::connection::{AnyConnection, on_each};
+use super::prepared::Prepare;
 use super::schema::challenges::dsl;
 use crate::domain::challenge::{Challenge, Dialect, REPEAT_AFTER_MINT, REPEATS};
 use crate::domain::code::CodeHash;
@@ -97,7 +98,7 @@ pub fn consume(
         dsl::grant_expires_at.eq(won.grant_expires_at.as_millis()),
         dsl::lease_until.eq(won.lease_until.as_millis()),
     );
-    let rows = on_each!(db, c => diesel::update(waiting).set(change).execute(c))?;
+    let rows = on_each!(db, c => diesel::update(waiting).set(change).prepared().execute(c))?;
     Ok(rows == 1)
 }
 
@@ -176,7 +177,7 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
     let over = (challenge.dialect == Dialect::Mesibo)
         .then(|| (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>)));
     let change = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0), over);
-    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(change).execute(c))?;
+    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(change).prepared().execute(c))?;
     Ok(rows == 1)
 }
 
