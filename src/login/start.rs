@@ -243,7 +243,14 @@ impl Login {
         let budget_opens_at =
             current.budget.map_or(now, |budget| budget.address_opens_at(self.limits.per_address));
         if budget_opens_at > now {
-            return Ok(Some(too_soon(current.challenge.as_ref(), budget_opens_at, now)));
+            let answer = too_soon(current.challenge.as_ref(), budget_opens_at, now);
+            // The wait that is named is the longest, or it would not be true.
+            return Ok(Some(match answer {
+                Started::TooSoon(_) => {
+                    Started::TooSoon(Wait::until(self.budgets_open_at(start, now).await?, now))
+                }
+                answer => answer,
+            }));
         }
         let opening = current.guard.map_or(Opening::Open, |guard| guard.opening(now));
         // A code that will be dead before it can be tried is not worth a message.
