@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::Prepare;
+use super::prepared::{Prepare, found_its_row};
 use super::schema::challenges::{self, dsl};
 use super::slots;
 use crate::domain::address::Address;
@@ -167,8 +167,7 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
         .filter(dsl::ended_at.is_null());
     let change =
         (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
-    let rows = on_each!(db, c => diesel::update(unchanged).set(change).prepared().execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
 }
 
 /// Puts codes into a waiting challenge that is as it was read.
@@ -187,8 +186,7 @@ pub fn put_codes(
         .filter(dsl::ended_at.is_null())
         .filter(dsl::consumed_at.is_null());
     let change = (dsl::slots.eq(slots::encode(slots)), dsl::version.eq(dsl::version + 1));
-    let rows = on_each!(db, c => diesel::update(unchanged).set(change).prepared().execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
 }
 
 /// Charges a guess to a waiting challenge that has one left.
@@ -274,7 +272,7 @@ impl Row {
             dialect: Dialect::parse(&self.dialect)?,
             app_id: self.app_id,
             realm: self.realm,
-            address: Address::parse(&self.address).ok()?,
+            address: Address::from_stored(self.address)?,
             secret_hash: match self.secret_hash {
                 Some(bytes) => Some(SecretHash::from_bytes(&bytes)?),
                 None => None,

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::Prepare;
+use super::prepared::{Prepare, found_its_row};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -114,8 +114,7 @@ pub fn note(
         dsl::error.eq(outcome.error),
         dsl::updated_at.eq(now.as_millis()),
     );
-    let rows = on_each!(db, c => diesel::update(pending).set(change).prepared().execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
 }
 
 /// Notes that the code of a message came back, once. Some: the network that asked for it.

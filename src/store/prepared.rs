@@ -3,6 +3,8 @@
 //! diesel prepares every UPDATE and every upsert anew, because one of its types may stand for several texts. That
 //! costs more than running them, and a round trip on PostgreSQL. Here the text itself is the key of the cache, so
 //! that nothing can be mistaken; what is wrapped must be of a few fixed texts, with every value bound.
+//!
+//! It works for statements that return rows: diesel's `execute` asks a reference, which does not pass the answer on.
 
 use diesel::RunQueryDsl;
 use diesel::backend::Backend;
@@ -44,3 +46,30 @@ impl<Q: Query> Query for Prepared<Q> {
 }
 
 impl<Q, Connection> RunQueryDsl<Connection> for Prepared<Q> {}
+
+/// A command without parameters and rows.
+pub(super) struct Command(pub(super) &'static str);
+
+impl<DB: Backend> QueryFragment<DB> for Command {
+    fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        pass.push_sql(self.0);
+        Ok(())
+    }
+}
+
+impl QueryId for Command {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Connection> RunQueryDsl<Connection> for Command {}
+
+/// Runs a guarded statement about one row, which a key names; whether it found that row is the answer. Any BIGINT
+/// of the row will do for the column.
+macro_rules! found_its_row {
+    ($statement:expr, $column:expr, $conn:ident) => {
+        $statement.returning($column).prepared().get_results($conn).map(|rows: Vec<i64>| rows.len() == 1)
+    };
+}
+pub(super) use found_its_row;
