@@ -5,6 +5,13 @@
 //! without that a throw-away cluster, which syncs nothing to disk, from the installed binaries.
 
 #![expect(unreachable_pub, reason = "a program exports nothing")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark stops where it goes wrong, and prints what it measured"
+)]
 
 #[path = "store/journey.rs"]
 mod journey;

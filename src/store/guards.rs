@@ -69,14 +69,14 @@ pub fn charge(
         dsl::updated_at.eq(at),
     );
     let row = on_each!(db, c => {
-        let charge = diesel::insert_into(dsl::guards)
+        let statement = diesel::insert_into(dsl::guards)
             .values(first)
             .on_conflict((dsl::realm, dsl::address))
             .do_update()
             .set(change)
             .filter(guards::next_guess_at.le(at))
             .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at));
-        charge.prepared().get_result::<Row>(c).optional()
+        statement.prepared().get_result::<Row>(c).optional()
     })?;
     Ok(row.map(Guard::from))
 }

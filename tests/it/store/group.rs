@@ -51,7 +51,7 @@ async fn on_a_full_disk_nothing_is_answered_as_done_that_is_not_in_the_file() {
     let before = handed_over(note(&store, 1));
     let greedy = handed_over(store.write::<(), (), _>(|db| Err(fill_the_disk(db).into())));
     let behind = handed_over(note(&store, 2));
-    let _ = held.release();
+    held.release();
     assert!(matches!(before.await, Ok(Ok(()))));
     let Err(StoreError::Database { source, .. }) = greedy.await else { panic!("the greedy job fails") };
     assert!(source.to_string().contains("full"), "{source}");
@@ -76,7 +76,7 @@ async fn a_job_that_hides_a_full_disk_is_not_answered_as_done() {
         Err(latchkey::store::Abort::Refused("no"))
     }));
     let behind = handed_over(note(&store, 2));
-    let _ = held.release();
+    held.release();
     assert!(matches!(before.await, Ok(Ok(()))));
     assert!(matches!(hiding.await, Err(StoreError::Database { .. })));
     assert!(matches!(refusing.await, Err(StoreError::Database { .. })));
@@ -99,7 +99,7 @@ async fn while_the_disk_stays_full_all_is_refused_and_afterwards_all_works() {
         let sql = "INSERT INTO budgets VALUES ('somebody', 1, 1, 1)";
         Ok(run(db, sql)?)
     }));
-    let _ = held.release();
+    held.release();
     for write in writes {
         assert!(matches!(write.await, Err(StoreError::Database { .. })));
     }
@@ -108,7 +108,7 @@ async fn while_the_disk_stays_full_all_is_refused_and_afterwards_all_works() {
     database.execute("DROP TRIGGER full");
     let held = Held::new(&store).await;
     let writes: Vec<_> = (0..5).map(|n| handed_over(note(&store, n))).collect();
-    let _ = held.release();
+    held.release();
     for write in writes {
         assert!(matches!(write.await, Ok(Ok(()))));
     }
