@@ -55,33 +55,40 @@ impl World {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database.
-    #[error("the database cannot be used")]
+    #[error("database.url does not work")]
     Store(#[from] StoreError),
     /// The pepper file.
-    #[error("the pepper file {path} cannot be read or made")]
+    #[error(
+        "otp.pepper_file: {} cannot be read or made ({error}); fix: check the folder and its permissions, or name \
+         another file",
+        path.display()
+    )]
     PepperFile {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Its content.
-    #[error("the pepper is not usable")]
+    #[error("otp.pepper_file: the pepper is not usable")]
     Pepper(#[from] PepperError),
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),
     /// A listener.
-    #[error("cannot listen on {address}; fix: stop what listens there, or change {key}")]
+    #[error("{key}: cannot listen on {address} ({error}); fix: stop what listens there, or choose another")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Its setting.
         key: &'static str,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
+
+/// While requests in flight are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running process.
 pub struct App {
@@ -213,15 +220,24 @@ impl App {
         stop.await;
         tracing::info!("stopping");
         health.stop();
-        public.handle.pause().await;
-        let all_back = tokio::time::timeout(shutdown_timeout, in_flight.acquire_many(max_in_flight)).await;
-        if all_back.is_err() {
+        public.door.close().await;
+        let max_in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
+        // One deadline for all of it: the work, then the writing of its answers. Permits are looked at, not taken:
+        // whoever has begun to send a request gets one still.
+        let finish = async {
+            while in_flight.available_permits() < max_in_flight {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            public.door.stop().await;
+            admin.door.close().await;
+            admin.door.stop().await;
+        };
+        if tokio::time::timeout(shutdown_timeout, finish).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        public.handle.stop(true).await;
-        admin.handle.stop(true).await;
         for server in servers {
-            // It ended because we stopped it.
+            // Dropping a server that has not ended cuts off what is left.
+            server.abort();
             let _ = server.await;
         }
         purge.abort();
@@ -235,7 +251,7 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartErro
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    listener.map_err(|source| StartError::Listen { address, key, source })
+    listener.map_err(|error| StartError::Listen { address, key, error })
 }
 
 fn listen<F>(
@@ -249,7 +265,7 @@ where
 {
     let address = limits.listen;
     let listener = Listener { socket, limits: limits.clone(), workers, configure };
-    http::serve(listener).map_err(|source| StartError::Listen { address, key: "server.listen", source })
+    http::serve(listener).map_err(|error| StartError::Listen { address, key: "server.listen", error })
 }
 
 fn workers(configured: u32) -> usize {
@@ -263,7 +279,7 @@ fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> 
         PepperSource::Generated(path) => {
             let unique = MessageId::generate(entropy);
             let file = secret_file::read_or_create(path, &Peppers::generate(entropy), unique.as_str());
-            let file = file.map_err(|source| StartError::PepperFile { path: path.clone(), source })?;
+            let file = file.map_err(|error| StartError::PepperFile { path: path.clone(), error })?;
             if file.created {
                 tracing::warn!(path = %path.display(), "made a pepper for development: keep the file, codes are hashed under it");
             }

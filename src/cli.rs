@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::ambient::{Clock, SystemClock};
 use crate::app::StartError;
 use crate::config::{Config, ConfigError, Mode, REFERENCE};
+use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
 use crate::{ambient, jobs, telemetry};
 
@@ -151,7 +152,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Purge => {
             let store = open_store(&load()?)?;
             for (chore, rows) in jobs::purge(&store, &SystemClock).await? {
-                writeln!(out, "{chore:?}: {rows}")?;
+                writeln!(out, "{}: {rows}", purged(chore))?;
             }
             store.close().await;
         }
@@ -171,7 +172,20 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
 
 fn open_store(config: &Config) -> Result<Store, CommandError> {
     telemetry::init(config.log);
-    Ok(Store::open(&config.database)?)
+    Ok(Store::open(&config.database).map_err(StartError::Store)?)
+}
+
+/// What a chore did, for people.
+fn purged(chore: Chore) -> &'static str {
+    match chore {
+        Chore::LostDeliveries => "messages given up as lost",
+        Chore::DeadCodes => "challenges whose dead codes were erased",
+        Chore::Challenges => "challenges forgotten",
+        Chore::Deliveries => "messages forgotten",
+        Chore::Guards => "guards forgotten",
+        Chore::Budgets => "send limits forgotten",
+        Chore::Audit => "records forgotten",
+    }
 }
 
 /// The time, for commands.

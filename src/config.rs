@@ -9,6 +9,7 @@ mod apps;
 mod otp;
 mod providers;
 mod reader;
+mod routes;
 pub mod secret_file;
 mod server;
 mod setting;
@@ -21,8 +22,9 @@ use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
-pub use providers::{ConsoleProvider, ProviderConfig, Routes};
+pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
+pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
 
@@ -180,7 +182,7 @@ impl Config {
         let apps = apps::read_apps(&root, assumed, &upstreams, length);
         let mesibo = apps::read_client_texts(&root);
         let providers = providers::read_providers(&root, assumed);
-        let routes = providers::read_routes(&root, &providers);
+        let routes = routes::read_routes(&root, &providers);
         root.finish();
         Some(Self {
             mode: mode?,

@@ -30,6 +30,8 @@ pub struct OutgoingCode {
     pub to: Address,
     /// The code.
     pub code: Code,
+    /// The app as its client names it.
+    pub app_id: String,
     /// What the app calls itself.
     pub app_name: String,
     /// How long the code is valid.

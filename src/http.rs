@@ -30,7 +30,7 @@ use tracing::Instrument;
 pub use self::client::TrustedProxies;
 pub use self::ops::configure as configure_probes;
 pub use self::problem::PublicUrl;
-pub use self::server::{Listener, Serving, serve};
+pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
 use crate::domain::network::ClientIp;

@@ -103,7 +103,12 @@ impl Store {
                 let file = Arc::new(file.clone());
                 let open = {
                     let file = Arc::clone(&file);
-                    move |access| AnyConnection::open_sqlite(&file, access, deadline)
+                    move |access| {
+                        let opened = AnyConnection::open_sqlite(&file, access, deadline);
+                        let fix = "fix: its folder must exist, and both must be writable for us";
+                        let named = |error| format!("{}: {error}; {fix}", file.display());
+                        opened.map_err(|error| diesel::ConnectionError::BadConnection(named(error)))
+                    }
                 };
                 let connect = open.clone();
                 let writer = Writer::start(move || connect(Access::Write))?;
@@ -112,7 +117,16 @@ impl Store {
             }
             DatabaseUrl::Postgres(url) => {
                 let url = url.clone();
-                let connect = move || AnyConnection::open_postgres(url.expose_secret(), deadline);
+                let connect = move || {
+                    let opened = AnyConnection::open_postgres(url.expose_secret(), deadline);
+                    let fix = "fix: the server must be up, reachable from here, and let this user in";
+                    // libpq's own words come in several lines.
+                    let told = |error: diesel::ConnectionError| {
+                        let words = error.to_string();
+                        format!("{}; {fix}", words.split_whitespace().collect::<Vec<_>>().join(" "))
+                    };
+                    opened.map_err(|error| diesel::ConnectionError::BadConnection(told(error)))
+                };
                 migrate(&mut connect().map_err(|error| StoreError::Connect(error.to_string()))?)?;
                 Engine::Postgres { pool: Arc::new(Pool::new(config, connect)?) }
             }

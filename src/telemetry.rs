@@ -1,8 +1,11 @@
 //! Logs and metrics.
 //!
-//! Guarantees: only our own code speaks below WARN, because some libraries print at TRACE what they carry. Metrics
-//! are labelled by outcome, provider and realm, never by anything that a client sends.
+//! Guarantees: only our own code speaks below WARN, because some libraries print at TRACE what they carry. An event is
+//! one line, whatever strangers wrote that it quotes. Metrics are labelled by outcome, provider and realm, never by
+//! anything that a client sends.
 
+use std::fmt::Write as _;
+use std::io;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
@@ -22,17 +25,65 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let filter = EnvFilter::new(format!("warn,latchkey={}", log.level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(OneLine(writer));
     match log.format {
         LogFormat::Human => Box::new(builder.with_ansi(false).with_target(false).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
     }
 }
 
+/// Escapes what would begin another line, or speak to a terminal, or turn the text around on it. The notation is
+/// JSON's, since in a JSON line all of it stands in strings.
+struct OneLine<W>(W);
+
+impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'writer self, meta: &tracing::Metadata<'_>) -> Self::Writer {
+        OneLine(self.0.make_writer_for(meta))
+    }
+}
+
+impl<W: io::Write> io::Write for OneLine<W> {
+    /// Takes a whole event, as tracing-subscriber gives it.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        if line.contains(is_unprintable) {
+            let mut escaped = String::with_capacity(line.len() + 64);
+            for c in line.chars() {
+                if is_unprintable(c) {
+                    // Writing to a String does not fail.
+                    let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+                } else {
+                    escaped.push(c);
+                }
+            }
+            escaped.push('\n');
+            self.0.write_all(escaped.as_bytes())?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Sends all logs of this process to standard error.
 pub fn init(log: Log) {
     // Only a second call fails, and then the first subscriber keeps working.
-    let _ = subscriber(log, std::io::stderr).try_init();
+    let _ = subscriber(log, io::stderr).try_init();
 }
 
 /// An error with everything below it, on one line.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CommandError, now};
 use crate::domain::address::Address;
-use crate::domain::guard::Opening;
+use crate::domain::guard::{CAP, Opening};
 use crate::store::audit::{self, Event, Subject};
 use crate::store::{Abort, AnyConnection, Store, guards};
 
@@ -34,7 +34,7 @@ pub(super) async fn show(
         let (failures, comparisons) = (guard.failures, guard.comparisons);
         writeln!(
             out,
-            "{} in {realm}: {failures} guesses, {comparisons} comparisons; {opening}",
+            "{} in {realm}: {failures} failed guess(es), {comparisons} of {CAP} comparisons; {opening}",
             address.as_str()
         )?;
     }
@@ -52,21 +52,28 @@ pub(super) async fn open(
     let address = parse(address)?;
     let (text, detail, at) = (address.as_str().to_owned(), format!("by {by}: {why}"), now());
     let write = move |db: &mut AnyConnection| {
-        let guards = guards::list(db, &text)?;
-        for (realm, _) in &guards {
-            guards::open(db, realm, &text)?;
+        let mut opened = 0;
+        for (realm, _) in guards::list(db, &text)? {
+            // A success may have been quicker.
+            if !guards::open(db, &realm, &text)? {
+                continue;
+            }
+            opened += 1;
             let about = Subject {
-                realm: Some(realm),
+                realm: Some(&realm),
                 address: Some(&text),
                 detail: Some(&detail),
                 ..Subject::default()
             };
             audit::record(db, Event::GuardOpened, about, at)?;
         }
-        Ok::<_, Abort<std::convert::Infallible>>(guards.len())
+        Ok::<_, Abort<std::convert::Infallible>>(opened)
     };
     let Ok(opened) = store.write(write).await?;
-    writeln!(out, "{}: {opened} guard(s) opened", address.as_str())?;
+    match opened {
+        0 => writeln!(out, "{}: nothing to open, no failed guess since the last success", address.as_str())?,
+        _ => writeln!(out, "{}: {opened} guard(s) opened", address.as_str())?,
+    }
     Ok(())
 }
 

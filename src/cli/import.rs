@@ -42,28 +42,38 @@ pub(super) async fn run(
     let realm = realm(config, upstream)?;
     let text = std::fs::read_to_string(file)
         .map_err(|error| CommandError::Told(format!("cannot read {}: {error}", file.display())))?;
+    // Spreadsheets begin their files with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}');
     let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let lines = if is_csv { read_csv(&text) } else { read_json_lines(&text) };
+    let lines = if is_csv { read_csv(text) } else { read_json_lines(text) };
     let users = check(lines, file)?;
     let (mut added, mut known, mut taken) = (0, 0, Vec::new());
     for batch in users.chunks(BATCH) {
         let outcomes = import(store, &realm, batch).await?;
-        for ((number, _), outcome) in batch.iter().zip(outcomes) {
+        for ((number, user), outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 Import::Added => added += 1,
                 Import::Known => known += 1,
                 Import::Taken { by } => {
-                    taken.push(format!("line {number}: the address belongs to {by} already"));
+                    taken.push(format!("line {number}: {} belongs to {by} already", user.address.as_str()));
                 }
             }
         }
     }
     writeln!(out, "{realm}: {added} imported, {known} known already, {} left alone", taken.len())?;
-    if taken.is_empty() { Ok(()) } else { Err(CommandError::Told(taken.join("\n  "))) }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let head = format!(
+        "{}: {} line(s) left alone; fix: take them out, or correct the upstream id",
+        file.display(),
+        taken.len()
+    );
+    Err(CommandError::Told(format!("{head}\n  {}", taken.join("\n  "))))
 }
 
 /// A user, and the line it stands in.
-type Numbered = (usize, Imported);
+type Numbered = (u64, Imported);
 
 async fn import(store: &Store, realm: &str, batch: &[Numbered]) -> Result<Vec<Import>, CommandError> {
     let fresh = batch.iter().map(|(_, user)| (user.clone(), UserId::generate(&SystemEntropy)));
@@ -95,35 +105,79 @@ fn realm(config: &Config, upstream: Option<String>) -> Result<String, CommandErr
     match (upstream, names.as_slice()) {
         (Some(name), _) if names.contains(&name.as_str()) => Ok(name),
         (None, [only]) => Ok((*only).to_owned()),
-        (Some(_) | None, _) => Err(CommandError::Told(format!(
-            "name the upstream with --upstream; there is {}",
+        (Some(name), _) => Err(CommandError::Told(format!(
+            "there is no [upstreams.{name}]; fix: --upstream takes one of {}",
+            names.join(", ")
+        ))),
+        (None, _) => Err(CommandError::Told(format!(
+            "there are several upstreams; fix: say whose users they are with --upstream, one of {}",
             names.join(", ")
         ))),
     }
 }
 
 /// Lines by number, each read or with what is wrong.
-type Lines = Vec<(usize, Result<Line, String>)>;
+type Lines = Vec<(u64, Result<Line, String>)>;
+
+const COLUMNS: [&str; 5] = ["address", "upstream_id", "upstream id", "id", "name"];
 
 fn read_csv(text: &str) -> Lines {
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(false).from_reader(text.as_bytes());
     let headers = match reader.headers() {
         Ok(headers) => headers.clone(),
-        Err(error) => return vec![(1, Err(error.to_string()))],
+        Err(error) => return vec![(1, Err(explain(&error)))],
     };
-    let records = reader.records().enumerate();
-    let read = records.map(|(index, record)| {
-        let line = record.and_then(|record| record.deserialize::<Line>(Some(&headers)));
-        (index + 2, line.map_err(|error| error.to_string()))
-    });
-    read.collect()
+    // Told once, not for every line below it.
+    if headers.iter().any(|name| !COLUMNS.contains(&name)) || !headers.iter().any(|name| name == "address") {
+        let given = headers.iter().collect::<Vec<_>>().join("`, `");
+        let why = format!(
+            "the first line must name the columns, with commas: `address,upstream_id` or \
+             `address,upstream_id,name`; it names `{given}`"
+        );
+        return vec![(1, Err(why))];
+    }
+    let mut lines = Vec::new();
+    loop {
+        let from = reader.position().clone();
+        let mut record = csv::StringRecord::new();
+        let line = match reader.read_record(&mut record) {
+            Ok(false) => return lines,
+            Ok(true) => record.deserialize::<Line>(Some(&headers)),
+            Err(error) => Err(error),
+        };
+        lines.push((line_number(text, &from), line.map_err(|error| explain(&error))));
+    }
+}
+
+/// Where the record behind `from` begins: blank lines are skipped, and a field in quotes may span lines.
+fn line_number(text: &str, from: &csv::Position) -> u64 {
+    let rest = usize::try_from(from.byte()).ok().and_then(|byte| text.get(byte..)).unwrap_or_default();
+    let blank = rest.chars().take_while(|c| matches!(c, '\r' | '\n')).filter(|c| *c == '\n').count();
+    from.line().saturating_add(u64::try_from(blank).unwrap_or(u64::MAX))
+}
+
+/// Without the parser's own count of lines.
+fn explain(error: &csv::Error) -> String {
+    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        return format!("it has {len} field(s), and the first line {expected_len}");
+    }
+    if let csv::ErrorKind::Deserialize { err, .. } = error.kind() {
+        return err.kind().to_string();
+    }
+    error.to_string()
 }
 
 fn read_json_lines(text: &str) -> Lines {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read =
-        lines.map(|(index, line)| (index + 1, serde_json::from_str(line).map_err(|error| error.to_string())));
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let read = lines.map(|(number, line)| {
+        let line = serde_json::from_str(line).map_err(|error| {
+            let why = error.to_string();
+            let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
+            format!("{why} (column {})", error.column())
+        });
+        (number, line)
+    });
     read.collect()
 }
 

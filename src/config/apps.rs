@@ -67,7 +67,9 @@ impl Apps {
     /// The app behind an id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&App> {
-        let any = self.any.as_ref().filter(|_| (1..=MAX_APP_ID_BYTES).contains(&id.len()));
+        // PostgreSQL stores no NUL.
+        let is_id = (1..=MAX_APP_ID_BYTES).contains(&id.len()) && !id.contains(char::is_control);
+        let any = self.any.as_ref().filter(|_| is_id);
         self.listed.get(id).or(any)
     }
 }

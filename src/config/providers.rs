@@ -1,4 +1,4 @@
-//! `[providers.NAME]` and `[routes.CHANNEL]`.
+//! `[providers.NAME]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,18 +29,6 @@ impl ProviderConfig {
 pub struct ConsoleProvider {
     /// A file that each line is appended to, beside the log.
     pub file: Option<PathBuf>,
-}
-
-/// Which providers a channel uses, first to last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes(BTreeMap<Channel, Vec<String>>);
-
-impl Routes {
-    /// The names for a channel, in the order in which they are tried; none when it is not offered.
-    #[must_use]
-    pub fn order(&self, channel: Channel) -> &[String] {
-        self.0.get(&channel).map_or(&[], Vec::as_slice)
-    }
 }
 
 const CONSOLE: &str = "console";
@@ -78,37 +66,4 @@ pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String,
 
 fn read_console(section: &Section<'_>) -> ProviderConfig {
     ProviderConfig::Console(ConsoleProvider { file: section.optional("file") })
-}
-
-pub(super) fn read_routes(
-    root: &Section<'_>,
-    providers: &BTreeMap<String, Option<ProviderConfig>>,
-) -> Routes {
-    let outer = root.section("routes");
-    let mut routes = BTreeMap::new();
-    for channel in Channel::ALL {
-        let serves =
-            |provider: &Option<ProviderConfig>| provider.as_ref().is_some_and(|p| p.channel() == channel);
-        let section = outer.section(channel.as_str());
-        let listed = section.optional::<Vec<String>>("default");
-        let order = listed.unwrap_or_else(|| {
-            let able = providers.iter().filter(|(_, provider)| serves(provider));
-            able.map(|(name, _)| name.clone()).collect()
-        });
-        if !section.has("default") && order.len() > 1 {
-            let fix = "several providers serve this channel: list them in the order to try them in";
-            section.problem("default", fix);
-        }
-        for name in &order {
-            if providers.get(name).is_none_or(|provider| provider.is_some() && !serves(provider)) {
-                section.problem("default", &format!("there is no [providers.{name}] for this channel"));
-            }
-        }
-        section.finish();
-        if !order.is_empty() {
-            routes.insert(channel, order);
-        }
-    }
-    outer.finish();
-    Routes(routes)
 }

@@ -35,7 +35,7 @@ impl Courier {
     /// Whether a channel leads anywhere.
     #[must_use]
     pub fn offers(&self, channel: Channel) -> bool {
-        !self.routes.order(channel).is_empty()
+        self.routes.offers(channel)
     }
 
     /// Offers the message along the route, until a provider may have taken it or all of them certainly did not.
@@ -56,12 +56,12 @@ impl Courier {
         tried: &mut Option<String>,
     ) -> Result<Receipt, SendError> {
         let mut last = SendError::Unroutable(format!("no provider serves {}", channel.as_str()));
-        for name in self.routes.order(channel) {
+        for name in self.routes.order(channel, message.to.country(), &message.app_id) {
             let Some(provider) = self.providers.get(name) else { continue };
             *tried = Some(name.clone());
             match provider.send(message).await {
                 Err(error) if error.allows_another() => {
-                    tracing::warn!(provider = name, message = %message.id, error = %error, "a provider did not take a message");
+                    tracing::warn!(provider = name, message_id = %message.id, error = %error, "a provider did not take a message");
                     last = error;
                 }
                 done => return done,
@@ -132,6 +132,7 @@ mod tests {
             id: MessageId::generate(&SeededEntropy::new(1)),
             to: Address::parse("+18005551234").unwrap(),
             code: Code::parse("123456", CodeLength::SIX).unwrap(),
+            app_id: "com.messenger.appid".to_owned(),
             app_name: "Messenger".to_owned(),
             lifetime: Duration::from_mins(5),
             text: Text { locale: "en".to_owned(), body: Zeroizing::new("123456".to_owned()) },

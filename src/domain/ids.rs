@@ -52,6 +52,14 @@ macro_rules! identifier {
                 Self(format!(concat!($prefix, "{}"), random_base62(entropy, ID_CHARS)))
             }
 
+            /// Reads one that a client sent; `None` when it has another form, and so cannot be one of ours.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let rest = text.strip_prefix($prefix)?;
+                let ours = rest.len() == ID_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+                ours.then(|| Self(text.to_owned()))
+            }
+
             /// Takes one that the store gave back.
             #[must_use]
             pub fn from_stored(text: String) -> Self {
@@ -174,5 +182,15 @@ mod tests {
         let (first, second) = (ChallengeId::generate(&entropy), ChallengeId::generate(&entropy));
         assert_ne!(first, second);
         assert!(first.as_str().starts_with("ch_") && first.as_str().len() == 3 + ID_CHARS);
+        assert_eq!(ChallengeId::parse(first.as_str()), Some(first));
+        for strange in [
+            "",
+            "ch_",
+            "msg_aaaaaaaaaaaaaaaaaaaaaa",
+            "ch_aaaaaaaaaaaaaaaaaaaaa\0",
+            "ch_aaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert_eq!(ChallengeId::parse(strange), None, "{strange:?}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Connections: how many there may be, and how long each may dawdle.
 //!
 //! actix times the head of a connection's first request alone. [`Watched`] times the head of every later one, too:
-//! a client that has begun to send one must finish it.
+//! a client that has begun to send one must finish it. And it ends what actix forgets: a connection that waits for
+//! the rest of a body in chunks that nobody reads, or whose next head has begun while an answer was on its way.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::client::TrustedProxies;
+use crate::config::Server;
 use crate::domain::network::ClientIp;
 
 /// How many connections there may be.
@@ -76,7 +78,13 @@ impl Drop for Ticket {
 }
 
 /// What a connection is doing, as its requests tell.
-pub(super) struct Phase(Cell<Doing>);
+pub(super) struct Phase {
+    doing: Cell<Doing>,
+    /// What the connection was doing before has a deadline that is not this one's.
+    is_new: Cell<bool>,
+    /// Whoever reads the connection.
+    reader: Cell<Option<Waker>>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doing {
@@ -89,22 +97,40 @@ enum Doing {
 }
 
 impl Phase {
+    fn new() -> Self {
+        Self { doing: Cell::new(Doing::Idle), is_new: Cell::new(true), reader: Cell::default() }
+    }
+
     /// The head is complete.
     pub(super) fn begin_answer(&self) {
-        self.0.set(Doing::Answering);
+        self.enter(Doing::Answering);
     }
 
     /// The answer is made; the next head may come.
     pub(super) fn end_answer(&self) {
-        self.0.set(Doing::Idle);
+        self.enter(Doing::Idle);
+    }
+
+    /// The answer is made; what nobody read of its request's chunks comes before the next head, and is timed with it.
+    pub(super) fn end_answer_to_chunks(&self) {
+        self.enter(Doing::Head);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn enter(&self, doing: Doing) {
+        self.doing.set(doing);
+        self.is_new.set(true);
     }
 }
 
-/// A connection with a deadline for every head.
+/// A connection with a deadline for every head, and for the wait before it.
 pub(super) struct Watched {
     stream: TcpStream,
     phase: Rc<Phase>,
     head_timeout: Duration,
+    idle_timeout: Duration,
     deadline: RefCell<Option<Pin<Box<Sleep>>>>,
     _ticket: Ticket,
 }
@@ -115,13 +141,14 @@ impl Watched {
         stream: TcpStream,
         connections: &Arc<Connections>,
         proxies: &TrustedProxies,
-        head_timeout: Duration,
+        limits: &Server,
     ) -> io::Result<Self> {
         let peer = stream.peer_addr()?.ip();
         let ticket = connections.admit(peer, proxies).ok_or(io::ErrorKind::ConnectionRefused)?;
         stream.set_nodelay(true)?;
-        let phase = Rc::new(Phase(Cell::new(Doing::Idle)));
-        Ok(Self { stream, phase, head_timeout, deadline: RefCell::new(None), _ticket: ticket })
+        let (head_timeout, idle_timeout) = (limits.head_timeout, limits.idle_timeout);
+        let (phase, deadline) = (Rc::new(Phase::new()), RefCell::new(None));
+        Ok(Self { stream, phase, head_timeout, idle_timeout, deadline, _ticket: ticket })
     }
 
     pub(super) fn phase(&self) -> Rc<Phase> {
@@ -132,14 +159,18 @@ impl Watched {
         self.stream.peer_addr().ok()
     }
 
-    /// Ready, with an error, when a head that has begun is overdue.
+    /// Ready, with an error, when a head is overdue.
     fn poll_overdue(&self, context: &mut Context<'_>) -> Poll<io::Error> {
         let mut deadline = self.deadline.borrow_mut();
-        if self.phase.0.get() != Doing::Head {
+        if self.phase.is_new.take() {
             *deadline = None;
-            return Poll::Pending;
         }
-        let sleep = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_timeout)));
+        let timeout = match self.phase.doing.get() {
+            Doing::Idle => self.idle_timeout,
+            Doing::Head => self.head_timeout,
+            Doing::Answering => return Poll::Pending,
+        };
+        let sleep = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come in time"))
     }
@@ -153,9 +184,10 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && self.phase.0.get() == Doing::Idle {
-            self.phase.0.set(Doing::Head);
+        if buffer.filled().len() > before && self.phase.doing.get() == Doing::Idle {
+            self.phase.enter(Doing::Head);
         }
+        self.phase.reader.set(Some(context.waker().clone()));
         if let Poll::Ready(error) = self.poll_overdue(context) {
             return Poll::Ready(Err(error));
         }

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: whatever comes in, the answer is HTTP 200 and a JSON object with the strings `op` and, on failure,
 //! `error`, and with `result` in the spelling that this client takes for what it is. Nothing that a client wrote is
-//! echoed but its `op`, which is one of four words, and its number, which is digits.
+//! echoed but its `op`, which is a short word, and its number, which is digits.
 
 mod answer;
 mod fields;
@@ -57,7 +57,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
         Some(ResultSpelling::Auto) | None => spelling,
     };
     let op = fields.op();
-    let Some(turn) = gateway.turn() else { return Answer::fail(op, Failure::Busy).render(spelling, now) };
+    let Some(turn) = gateway.turn() else { return Answer::fail(&op, Failure::Busy).render(spelling, now) };
     let work = {
         let gateway = web::Data::clone(&gateway);
         async move {
@@ -65,13 +65,13 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
             gateway.answer(&fields, app, asker).await
         }
     };
-    let answer = super::on_its_own(work).await.unwrap_or_else(|| Answer::fail(op, Failure::Busy));
+    let answer = super::on_its_own(work).await.unwrap_or_else(|| Answer::fail(&op, Failure::Busy));
     answer.render(spelling, now)
 }
 
 impl Gateway {
     async fn answer(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
-        match fields.op() {
+        match fields.op().as_str() {
             "login" => self.log_in(fields, app, asker).await,
             // Every client asks to be told OK, also with a token that is long dead.
             "logout" => Answer::ok("logout"),

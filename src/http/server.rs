@@ -10,9 +10,10 @@ use actix_server::{Server as ActixServer, ServerHandle};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, TRANSFER_ENCODING};
 use actix_web::middleware::Next;
 use actix_web::{App, HttpMessage, middleware, web};
+use tokio::sync::watch;
 use tracing_actix_web::{RequestId, RootSpanBuilder, TracingLogger};
 
 use super::client::TrustedProxies;
@@ -35,10 +36,29 @@ pub struct Listener<F> {
 pub struct Serving {
     /// Where it listens.
     pub address: SocketAddr,
-    /// To pause and stop it.
-    pub handle: ServerHandle,
+    /// To stop it.
+    pub door: Door,
     /// Ends when it has stopped.
     pub server: ActixServer,
+}
+
+/// Ends a listener in two steps.
+pub struct Door {
+    handle: ServerHandle,
+    closing: watch::Sender<bool>,
+}
+
+impl Door {
+    /// Takes no more connections, and closes each open one behind the request it is at. What is worked on goes on.
+    pub async fn close(&self) {
+        self.closing.send_replace(true);
+        self.handle.pause().await;
+    }
+
+    /// Waits for the connections that are still open, then ends the threads and whatever still runs on them.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
+    }
 }
 
 /// Starts answering.
@@ -55,26 +75,28 @@ where
     let proxies = Arc::new(TrustedProxies::new(limits.trusted_proxies.clone()));
     let builder = ActixServer::build()
         .workers(workers)
-        .shutdown_timeout(limits.shutdown_timeout.as_secs())
+        // Whoever stops us keeps the time; this one counts in whole seconds and must not be shorter.
+        .shutdown_timeout(limits.shutdown_timeout.as_secs().saturating_add(1))
         .disable_signals();
-    let stopping = builder.graceful_shutdown_signal();
+    let (closing, closed) = watch::channel(false);
     let factory = move || {
         let (connections, proxies) = (Arc::clone(&connections), Arc::clone(&proxies));
-        let head_timeout = limits.head_timeout;
+        let watch = limits.clone();
         let app = App::new()
             .configure(&configure)
             .wrap(middleware::from_fn(around))
             .wrap(TracingLogger::<RequestSpan>::new())
             .into_factory()
             .map_err(|error: actix_web::Error| error.error_response());
-        let stopping = stopping.clone();
+        let closed = closed.clone();
         let http = HttpService::build()
             .keep_alive(limits.idle_timeout)
             .client_request_timeout(limits.head_timeout)
             .client_disconnect_timeout(Duration::from_secs(1))
             .graceful_shutdown_signal(move || {
-                let signal = stopping.clone();
-                async move { signal.notified().await }
+                let mut closed = closed.clone();
+                // An error: nobody is left to say so.
+                async move { drop(closed.wait_for(|closed| *closed).await) }
             })
             .local_addr(address)
             .on_connect_ext(|stream: &Watched, extensions| {
@@ -82,7 +104,7 @@ where
             })
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream: tokio::net::TcpStream| {
-            let watched = Watched::admit(stream, &connections, &proxies, head_timeout);
+            let watched = Watched::admit(stream, &connections, &proxies, &watch);
             async move {
                 let watched = watched.map_err(actix_http::error::DispatchError::Io)?;
                 let peer = watched.peer_addr();
@@ -92,7 +114,7 @@ where
         .and_then(http)
     };
     let server = builder.listen("latchkey", socket, factory)?.run();
-    Ok(Serving { address, handle: server.handle(), server })
+    Ok(Serving { address, door: Door { handle: server.handle(), closing }, server })
 }
 
 /// Around every request: the connection learns that its head is complete, and no answer is ever cached.
@@ -101,12 +123,15 @@ async fn around(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let phase = request.conn_data::<Rc<Phase>>().cloned();
+    let in_chunks = request.headers().contains_key(TRANSFER_ENCODING);
     if let Some(phase) = &phase {
         phase.begin_answer();
     }
     let response = next.call(request).await;
-    if let Some(phase) = &phase {
-        phase.end_answer();
+    match &phase {
+        Some(phase) if in_chunks => phase.end_answer_to_chunks(),
+        Some(phase) => phase.end_answer(),
+        None => {}
     }
     let mut response = response?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

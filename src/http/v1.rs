@@ -142,7 +142,7 @@ impl Gateway {
     async fn v1_resend(&self, asker: Asker, input: Resend) -> Result<Reply, Problem> {
         let secret = ClientSecret::parse(&input.secret).ok_or(Kind::ChallengeGone)?;
         let channel = parse_channel(input.channel.as_deref())?;
-        let id = ChallengeId::from_stored(input.challenge);
+        let id = ChallengeId::parse(&input.challenge).ok_or(Kind::ChallengeGone)?;
         let languages = languages(input.locale, asker.languages)?;
         let resend = login::Resend { id, secret, channel, languages, client: asker.client };
         let started = self.login.resend(resend).await.map_err(|error| answer::failed(&error))?;
@@ -152,7 +152,8 @@ impl Gateway {
     async fn v1_verify(&self, asker: Asker, input: Verify) -> Result<Reply, Problem> {
         let code = code::Code::parse(&input.code, self.login.otp.length).ok_or(Kind::InvalidCode)?;
         let secret = ClientSecret::parse(&input.secret).ok_or(Kind::ChallengeGone)?;
-        let key = Key::V1 { id: ChallengeId::from_stored(input.challenge), secret: secret.hash() };
+        let id = ChallengeId::parse(&input.challenge).ok_or(Kind::ChallengeGone)?;
+        let key = Key::V1 { id, secret: secret.hash() };
         let verify = login::Verify { key, secret: Some(secret), code, name: None, client: asker.client };
         let verified = self.login.verify(verify).await.map_err(|error| answer::failed(&error))?;
         answer::verified(verified, Kind::ChallengeGone)

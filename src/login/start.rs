@@ -290,6 +290,7 @@ impl Login {
             id: draft.delivery.id.clone(),
             to: start.address.clone(),
             code,
+            app_id: start.app_id.clone(),
             app_name: start.app_name.clone(),
             lifetime: self.otp.lifetime,
             text,
@@ -348,7 +349,7 @@ impl Login {
         };
         if let Some(error) = &error {
             tracing::error!(
-                message = %message.id,
+                message_id = %message.id,
                 to = message.to.masked(),
                 provider = report.provider,
                 error = %error,

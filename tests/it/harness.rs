@@ -2,14 +2,20 @@
 
 pub mod app;
 pub mod database;
+pub mod logs;
+pub mod mesibo;
 pub mod outbox;
 pub mod postgres;
+pub mod process;
 pub mod upstream;
+pub mod wire;
 
 pub use app::TestApp;
 pub use database::{Backend, Database};
+pub use mesibo::FakeMesibo;
 pub use outbox::Outbox;
 pub use upstream::{FakeUpstream, Mint};
+pub use wire::Wire;
 
 /// Writes a test once and runs it on each database.
 macro_rules! on_both {

@@ -4,17 +4,34 @@
 //! `on_both!` runs once on each database.
 
 #![expect(unreachable_pub, reason = "a test crate exports nothing")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 mod harness;
 
 mod budgets;
+mod campaign;
+mod cli;
+mod clients;
+mod crashes;
+mod edge;
 mod guard;
 mod journey;
+mod leak;
+mod malformed;
 mod mint;
+mod operator;
 mod purge;
+mod races;
 mod schema;
 mod start;
+mod stopping;
 mod store;
 mod usecase;
 mod v1;

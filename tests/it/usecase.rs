@@ -26,10 +26,10 @@ async fn start(app: &TestApp) -> Sent {
         languages: Vec::new(),
         client: client(),
     };
-    match app.login.start(start).await.expect("the store answers") {
-        Started::Sent(sent) => *sent,
-        _ => panic!("nothing was sent"),
-    }
+    let Started::Sent(sent) = app.login.start(start).await.expect("the store answers") else {
+        panic!("nothing was sent")
+    };
+    *sent
 }
 
 fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
@@ -160,10 +160,9 @@ async fn open_grant(app: &TestApp, error: UpstreamError) -> MintFailed {
     let sent = start(app).await;
     app.upstream.next(Mint::Fails(error));
     let secret = sent.secret.expect("a new challenge has one");
-    match verify(app, &sent.challenge, &secret, &app.outbox.last_code()).await {
-        Verified::NotMinted(failed) => failed,
-        _ => panic!("it should not mint"),
-    }
+    let verified = verify(app, &sent.challenge, &secret, &app.outbox.last_code()).await;
+    let Verified::NotMinted(failed) = verified else { panic!("it should not mint") };
+    failed
 }
 
 on_both! {

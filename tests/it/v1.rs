@@ -170,6 +170,11 @@ on_both! {
             let answer = post(&app, "/v1/login/verify", body).await;
             assert_eq!((answer.status, answer.get("code")), (400, json!("invalid_request")), "{code}");
         }
+        for id in ["", "ch_", "ch_\0", "ch_aaaaaaaaaaaaaaaaaaaaa\0", "msg_1", "' OR 1=1 --"] {
+            let body = json!({"challenge": id, "secret": started["secret"], "code": "123456"});
+            let answer = post(&app, "/v1/login/verify", body).await;
+            assert_eq!((answer.status, answer.get("code")), (410, json!("challenge_gone")), "{id:?}");
+        }
         assert_eq!((database.audited("guess.counted"), database.count("guards")), (0, 0));
         assert_eq!(verify(&app, &started, &app.outbox.last_code()).await.status, 200);
         app.stop().await;

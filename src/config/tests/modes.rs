@@ -59,8 +59,8 @@ fn development_with_no_file_works_at_once() {
     );
     let console = ProviderConfig::Console(ConsoleProvider { file: None });
     assert_eq!(config.providers, [("console".to_owned(), console)].into());
-    assert_eq!(config.routes.order(Channel::Sms), ["console"]);
-    assert_eq!(config.routes.order(Channel::Voice), [""; 0]);
+    assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["console"]);
+    assert!(!config.routes.offers(Channel::Voice));
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
     assert!(matches!(&local.key, JwtKey::GeneratedEdDsa(path) if path == Path::new("latchkey-local.pem")));
     assert_eq!(local.issuer, "http://127.0.0.1:8080");

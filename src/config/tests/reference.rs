@@ -54,7 +54,7 @@ fn asked() -> Asked {
     let channels = Channel::ALL.map(|channel| format!("routes.{}.", channel.as_str()));
     let name = |key: String| {
         let channel = channels.iter().find(|channel| key.starts_with(*channel));
-        channel.map_or_else(|| key.replace("[0]", ""), |channel| key.replace(channel, "routes.sms."))
+        channel.map_or_else(|| key.clone(), |channel| key.replace(channel, "routes.sms.")).replace("[0]", "")
     };
     asked.into_iter().flatten().map(|(key, default)| (name(key), default)).collect()
 }

@@ -1,6 +1,8 @@
 //! Values that no mode takes.
 
 use super::*;
+use crate::domain::channel::Channel;
+use crate::domain::phone::Country;
 
 #[test]
 fn codes_have_six_to_ten_digits_a1() {
@@ -118,7 +120,7 @@ fn several_providers_need_an_order() {
     );
     let ordered = format!("{two}\n[routes.sms]\ndefault = [\"b\", \"a\"]");
     let routes = parse(&ordered).expect("no problems").routes;
-    assert_eq!(routes.order(crate::domain::channel::Channel::Sms), ["b", "a"]);
+    assert_eq!(routes.order(Channel::Sms, None, "any"), ["b", "a"]);
 }
 
 #[test]
@@ -139,4 +141,26 @@ fn a_timeout_of_nothing_is_refused() {
         let problem = only_problem(&format!("[server]\n{key} = \"0s\""));
         assert!(problem.contains("must be \"1ms\" to \"10m\""), "{problem}");
     }
+}
+
+#[test]
+fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
+    let text = "[providers.a]\nkind = \"console\"\n[providers.b]\nkind = \"console\"\n\
+                [routes.sms]\ndefault = [\"a\", \"b\"]\nmax_tries = 1\n\
+                [[routes.sms.rules]]\ncountries = [\"IN\"]\nproviders = [\"b\", \"a\"]\n\
+                [[routes.sms.rules]]\napps = [\"x\"]\ncountries = [\"GB\", \"US\"]\nproviders = [\"b\"]\n";
+    let routes = parse(text).expect("no problems").routes;
+    let order = |country, app| routes.order(Channel::Sms, Some(Country::of(country)), app).to_vec();
+    assert_eq!(order("IN", "any"), ["b"], "the cap is one try");
+    assert_eq!(order("US", "x"), ["b"]);
+    assert_eq!(order("US", "y"), ["a"]);
+    assert_eq!(routes.order(Channel::Sms, None, "x"), ["a"], "a rule by country fits no mailbox");
+    assert_eq!(
+        only_problem("[[routes.sms.rules]]\nproviders = [\"console\"]"),
+        "routes.sms.rules[0].countries (not set): a rule says which messages it is for: set countries, apps, or both"
+    );
+    assert_eq!(
+        only_problem("[[routes.sms.rules]]\napps = [\"x\"]\nproviders = [\"twilio\"]"),
+        "routes.sms.rules[0].providers (latchkey.toml): there is no [providers.twilio] for this channel"
+    );
 }

@@ -57,18 +57,18 @@ impl Failure {
 
 /// An answer, before `result` is spelled.
 pub(super) struct Answer {
-    op: &'static str,
+    op: String,
     failure: Option<Failure>,
     extra: Map<String, Value>,
 }
 
 impl Answer {
-    pub(super) fn ok(op: &'static str) -> Self {
-        Self { op, failure: None, extra: Map::new() }
+    pub(super) fn ok(op: &str) -> Self {
+        Self { op: op.to_owned(), failure: None, extra: Map::new() }
     }
 
-    pub(super) fn fail(op: &'static str, failure: Failure) -> Self {
-        Self { op, failure: Some(failure), extra: Map::new() }
+    pub(super) fn fail(op: &str, failure: Failure) -> Self {
+        Self { op: op.to_owned(), failure: Some(failure), extra: Map::new() }
     }
 
     /// Adds a text, unless it is empty.

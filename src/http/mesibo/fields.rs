@@ -1,9 +1,10 @@
 //! The body of a request, whoever wrote it.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Deeper nesting is nobody's: the JSON5 parser recurses without a limit of its own.
@@ -11,6 +12,9 @@ const MAX_BRACKETS: usize = 32;
 
 /// A name longer than this is cut.
 const MAX_NAME_CHARS: usize = 64;
+
+/// No operation's name is longer.
+const MAX_OP_BYTES: usize = 32;
 
 /// The top level of the body. A key that occurs twice is an error: two readers could disagree on which counts.
 #[derive(Debug, Default, PartialEq)]
@@ -25,18 +29,27 @@ pub(super) fn parse(body: &[u8]) -> Option<Fields> {
     if body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_BRACKETS {
         return None;
     }
-    json5::from_str(std::str::from_utf8(body).ok()?).ok()
+    let body = std::str::from_utf8(body).ok()?;
+    // `NaN` and the infinities, which JSON5 knows, would read as null: a code would turn into no code.
+    let probes: HashMap<String, Probe> = json5::from_str(body).ok()?;
+    let finite = |probe: &Probe| !matches!(probe, Probe::Number(number) if !number.is_finite());
+    if probes.values().all(finite) { json5::from_str(body).ok() } else { None }
+}
+
+/// Tells numbers from all else.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Probe {
+    Number(f64),
+    Other(IgnoredAny),
 }
 
 impl Fields {
-    /// `login`, `logout`, nothing, or anything else.
-    pub(super) fn op(&self) -> &'static str {
-        match self.text("op").map(|op| op.to_ascii_lowercase()).as_deref() {
-            Some("login") => "login",
-            Some("logout") => "logout",
-            Some(_) => "unknown",
-            None => "",
-        }
+    /// The operation in small letters, or nothing. It is echoed: what is no word is `unknown`.
+    pub(super) fn op(&self) -> String {
+        let Some(op) = self.text("op") else { return String::new() };
+        let is_word = op.len() <= MAX_OP_BYTES && op.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if is_word { op.to_ascii_lowercase() } else { "unknown".to_owned() }
     }
 
     /// A text or number, trimmed. Blank, null and anything structured count as absent.
@@ -163,6 +176,25 @@ mod tests {
         ] {
             assert_eq!(otp(junk).as_deref(), Some(""), "{junk}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_not_taken_for_null_a8() {
+        for number in ["NaN", "-NaN", "Infinity", "-Infinity", "1e999", "-1e999"] {
+            assert_eq!(parse(format!("{{\"otp\":{number}}}").as_bytes()), None, "{number}");
+            assert_eq!(parse(format!("{{op: 'login', otp: {number}}}").as_bytes()), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn an_op_is_a_word_in_small_letters() {
+        let op = |op: &str| read(&serde_json::json!({"op": op}).to_string()).op();
+        assert_eq!(op(" LogIn "), "login");
+        assert_eq!(op("Set_Group2"), "set_group2");
+        for strange in ["a b", "<b>", "\u{130}", "a\n", &"x".repeat(33)] {
+            assert_ne!(op(strange), strange.to_lowercase(), "{strange:?}");
+        }
+        assert_eq!(op("  "), "");
     }
 
     #[test]

@@ -36,7 +36,6 @@ pub struct Builder<'a> {
     settings: toml::Table,
     clock: Arc<ManualClock>,
     entropy: Arc<dyn Entropy>,
-    outbox: Option<Arc<Outbox>>,
     upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     fake: Arc<FakeUpstream>,
 }
@@ -90,16 +89,20 @@ impl Answer {
     }
 }
 
+/// Sets `section.key` in a configuration.
+pub fn put(mut table: &mut toml::Table, path: &str, value: toml::Value) {
+    let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
+    for section in sections.split('.').filter(|section| !section.is_empty()) {
+        let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry.as_table_mut().expect("a table");
+    }
+    table.insert(key.to_owned(), value);
+}
+
 impl Builder<'_> {
     /// Sets `section.key`, as the file would.
     pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Self {
-        let mut table = &mut self.settings;
-        let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
-        for section in sections.split('.').filter(|section| !section.is_empty()) {
-            let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            table = entry.as_table_mut().expect("a table");
-        }
-        table.insert(key.to_owned(), value.into());
+        put(&mut self.settings, path, value.into());
         self
     }
 
@@ -121,12 +124,6 @@ impl Builder<'_> {
         self
     }
 
-    /// Shares the outbox of another server.
-    pub fn outbox(mut self, outbox: &Arc<Outbox>) -> Self {
-        self.outbox = Some(Arc::clone(outbox));
-        self
-    }
-
     /// The configured upstreams as they are, instead of the fake in place of `local`.
     pub fn real_upstreams(mut self) -> Self {
         self.upstreams.clear();
@@ -137,7 +134,7 @@ impl Builder<'_> {
     pub fn start(self) -> TestApp {
         let config = Config::parse(self.settings, "a test", &BTreeMap::new())
             .unwrap_or_else(|error| panic!("{error}"));
-        let outbox = self.outbox.unwrap_or_default();
+        let outbox = Arc::new(Outbox::default());
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let world = World {
             clock,
@@ -185,7 +182,6 @@ impl TestApp {
             settings: toml::Table::new(),
             clock: Arc::new(ManualClock::new(now())),
             entropy: Arc::new(SeededEntropy::new(1)),
-            outbox: None,
             upstreams: [("local".to_owned(), upstream)].into(),
             fake,
         };

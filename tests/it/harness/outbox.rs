@@ -24,11 +24,6 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// A new one.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
     /// The next send fails like this, and nothing lands.
     pub fn fail_next(&self, error: SendError) {
         self.failures.lock().unwrap().push_back(error);

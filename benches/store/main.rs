@@ -13,9 +13,8 @@
     reason = "a benchmark stops where it goes wrong, and prints what it measured"
 )]
 
-#[path = "store/journey.rs"]
 mod journey;
-#[path = "../tests/it/harness/postgres.rs"]
+#[path = "../../tests/it/harness/postgres.rs"]
 mod postgres;
 
 use std::path::Path;
