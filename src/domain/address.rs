@@ -36,6 +36,16 @@ impl Address {
         }
     }
 
+    /// Takes one that the store gave back.
+    #[must_use]
+    pub fn from_stored(text: String) -> Option<Self> {
+        if text.contains('@') {
+            Email::parse(&text).ok().map(Self::Email)
+        } else {
+            Phone::from_stored(text).map(Self::Phone)
+        }
+    }
+
     /// The canonical text: E.164 or the mailbox.
     #[must_use]
     pub fn as_str(&self) -> &str {

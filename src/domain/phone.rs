@@ -13,10 +13,25 @@ const MAX_INPUT_BYTES: usize = 40;
 const WORLD: [&str; 6] = ["+870", "+878", "+881", "+882", "+883", "+888"];
 
 /// A number in E.164. Its `Debug` is masked.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Phone {
     e164: String,
-    country: Country,
+    /// `None` for one that the store gave back, until somebody asks: reading a number costs more than its row.
+    country: Option<Country>,
+}
+
+impl PartialEq for Phone {
+    fn eq(&self, other: &Self) -> bool {
+        self.e164 == other.e164
+    }
+}
+
+impl Eq for Phone {}
+
+impl std::hash::Hash for Phone {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.e164.hash(state);
+    }
 }
 
 /// ISO 3166-1 alpha-2 of the region that a number belongs to; `ZZ` where the numbering plan does not tell.
@@ -87,9 +102,15 @@ impl Phone {
             Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
         }
         let e164 = number.format_as(PhoneNumberFormat::E164).into_owned();
-        let country =
-            number.get_region_code().map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()));
-        Ok(Self { e164, country })
+        Ok(Self { e164, country: Some(Country::of_number(&number)) })
+    }
+
+    /// Takes one that the store gave back, without asking the numbering plan again.
+    #[must_use]
+    pub fn from_stored(e164: String) -> Option<Self> {
+        let digits = e164.strip_prefix('+')?;
+        let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        is_number.then_some(Self { e164, country: None })
     }
 
     /// `+` and digits.
@@ -107,7 +128,11 @@ impl Phone {
     /// Where the number belongs.
     #[must_use]
     pub fn country(&self) -> Country {
-        self.country
+        self.country.unwrap_or_else(|| {
+            PHONE_NUMBER_UTIL
+                .parse(&self.e164, None)
+                .map_or(Country::UNKNOWN, |number| Country::of_number(&number))
+        })
     }
 
     /// Whether the numbering plan gives the number to services, not to people: premium rate, shared cost, toll free,
@@ -151,6 +176,10 @@ impl std::fmt::Debug for Phone {
 }
 
 impl Country {
+    fn of_number(number: &PhoneNumber) -> Self {
+        number.get_region_code().map_or(Self::UNKNOWN, |region| Self::of(&region.to_string()))
+    }
+
     /// The numbering plan does not tell.
     pub const UNKNOWN: Self = Self(*b"ZZ");
 
@@ -175,6 +204,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_that_the_store_gave_back_is_the_same() {
+        for text in ["+18005551234", "+447400123456", "+88213123456"] {
+            let phone = Phone::parse(text).expect("a number");
+            let stored = Phone::from_stored(phone.e164().to_owned()).expect("a number");
+            assert!(stored == phone);
+            assert_eq!((stored.country(), stored.e164()), (phone.country(), text));
+        }
+        for text in ["", "+", "18005551234", "+1 800", "+１"] {
+            assert!(Phone::from_stored(text.to_owned()).is_none(), "{text}");
+        }
+    }
 
     #[test]
     fn every_spelling_of_one_number_is_one_person() {

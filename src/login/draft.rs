@@ -10,9 +10,10 @@ use crate::domain::limits::Rate;
 use crate::domain::pepper::{Binding, Salt};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, NewChallenge};
 use crate::store::deliveries::{self, NewDelivery, Status};
-use crate::store::{Abort, AnyConnection, budgets};
+use crate::store::{Abort, AnyConnection};
 
 /// Why the write was undone.
 pub(super) enum Refusal {
@@ -54,7 +55,36 @@ enum Spend {
     Plain(Rate),
 }
 
+impl Spend {
+    /// When a budget that is spent like this lets the next one through.
+    fn opens_at(self, budget: &Budget, limits: &Limits) -> Timestamp {
+        let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
+        match self {
+            Self::Address => budget.address_opens_at(limits.per_address),
+            Self::Network => budget.network_opens_at(unverified, total),
+            Self::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
+            Self::Plain(rate) => budget.opens_at(rate),
+        }
+    }
+}
+
 impl Login {
+    /// When the last budget of a start lets one through.
+    pub(super) async fn budgets_open_at(
+        &self,
+        start: &Order,
+        now: Timestamp,
+    ) -> Result<Timestamp, LoginError> {
+        let (keys, limits) = (budgets_of(start, &self.limits), self.limits.clone());
+        let latest = move |db: &mut AnyConnection| {
+            keys.iter().try_fold(now, |latest, (key, spend)| {
+                let budget = budgets::find(db, key)?;
+                Ok(budget.map_or(latest, |budget| latest.max(spend.opens_at(&budget, &limits))))
+            })
+        };
+        Ok(self.store.read(latest).await?)
+    }
+
     /// Hashes the code in its place: beside the codes of the current challenge while that waits, otherwise in a new
     /// one. The inner error: another network's fresh code holds the place until then.
     pub(super) async fn draft(
@@ -216,12 +246,7 @@ fn spend_all(
             Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
         };
         if !spent {
-            let opens_at = budgets::find(db, key)?.map_or(now, |budget| match spend {
-                Spend::Address => budget.address_opens_at(limits.per_address),
-                Spend::Network => budget.network_opens_at(unverified, total),
-                Spend::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
-                Spend::Plain(rate) => budget.opens_at(*rate),
-            });
+            let opens_at = budgets::find(db, key)?.map_or(now, |budget| spend.opens_at(&budget, limits));
             longest = longest.max(Some(opens_at));
         }
     }

@@ -243,7 +243,13 @@ impl Login {
         let budget_opens_at =
             current.budget.map_or(now, |budget| budget.address_opens_at(self.limits.per_address));
         if budget_opens_at > now {
-            return Ok(Some(too_soon(current.challenge.as_ref(), budget_opens_at, now)));
+            let answer = too_soon(current.challenge.as_ref(), budget_opens_at, now);
+            if !matches!(answer, Started::TooSoon(_)) {
+                return Ok(Some(answer));
+            }
+            // The wait that is named is the longest, or it would not be true.
+            let open_at = self.budgets_open_at(start, now).await?;
+            return Ok(Some(Started::TooSoon(Wait::until(open_at, now))));
         }
         let opening = current.guard.map_or(Opening::Open, |guard| guard.opening(now));
         // A code that will be dead before it can be tried is not worth a message.

@@ -10,6 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
+use super::prepared::{Prepare, found_its_row};
 use super::schema::budgets::{self, dsl};
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::time::{Timestamp, millis};
@@ -59,14 +60,15 @@ pub fn spend(db: &mut AnyConnection, key: &str, rate: Rate, now: Timestamp) -> R
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
     let first = row(key, at.saturating_add(rate.interval_ms()), 0, 0);
-    let rows = on_each!(db, c => diesel::insert_into(dsl::budgets)
-        .values(first)
-        .on_conflict(dsl::key)
-        .do_update()
-        .set(dsl::arrival.eq(advanced!(budgets::arrival, rate, at)))
-        .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())))
-        .execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => {
+        let spend = diesel::insert_into(dsl::budgets)
+            .values(first)
+            .on_conflict(dsl::key)
+            .do_update()
+            .set(dsl::arrival.eq(advanced!(budgets::arrival, rate, at)))
+            .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())));
+        found_its_row!(spend, dsl::arrival, c)
+    })
 }
 
 /// Spends one message to an address, and starts the wait behind it. None: it must wait.
@@ -100,6 +102,7 @@ pub fn spend_address(
         .set(change)
         .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
         .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at))
+        .prepared()
         .get_result::<Budget>(c)
         .optional())?;
     Ok(spent.map(|budget| budget.address_opens_at(rate)))
@@ -127,14 +130,15 @@ pub fn spend_network(
     let fits = budgets::arrival
         .le(at.saturating_add(unverified.tolerance_ms()))
         .and(budgets::total_arrival.le(at.saturating_add(total.tolerance_ms())));
-    let rows = on_each!(db, c => diesel::insert_into(dsl::budgets)
-        .values(first)
-        .on_conflict(dsl::key)
-        .do_update()
-        .set(change)
-        .filter(fits)
-        .execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => {
+        let spend = diesel::insert_into(dsl::budgets)
+            .values(first)
+            .on_conflict(dsl::key)
+            .do_update()
+            .set(change)
+            .filter(fits);
+        found_its_row!(spend, dsl::arrival, c)
+    })
 }
 
 /// The row of a key.
@@ -159,10 +163,9 @@ pub fn credit_network(
     unverified: Rate,
     now: Timestamp,
 ) -> Result<(), Error> {
-    on_each!(db, c => diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
-        .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()))
-        .execute(c))?;
-    Ok(())
+    let credit = diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
+        .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()));
+    on_each!(db, c => found_its_row!(credit, dsl::arrival, c)).map(|_| ())
 }
 
 /// Gives an address its send back, and ends the wait behind it: the fault was a provider's.
@@ -170,10 +173,9 @@ pub fn credit_network(
 /// # Errors
 /// The database's.
 pub fn refund_address(db: &mut AnyConnection, key: &str, rate: Rate) -> Result<(), Error> {
-    on_each!(db, c => diesel::update(dsl::budgets.find(key))
-        .set((dsl::arrival.eq(dsl::arrival - rate.interval_ms()), dsl::ready_at.eq(0)))
-        .execute(c))?;
-    Ok(())
+    let refund = diesel::update(dsl::budgets.find(key))
+        .set((dsl::arrival.eq(dsl::arrival - rate.interval_ms()), dsl::ready_at.eq(0)));
+    on_each!(db, c => found_its_row!(refund, dsl::arrival, c)).map(|_| ())
 }
 
 type NewRow<'a> = (

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
+use super::prepared::{Prepare, found_its_row};
 use super::schema::challenges::{self, dsl};
 use super::slots;
 use crate::domain::address::Address;
@@ -92,13 +93,14 @@ pub(super) struct Row {
     ended_at: Option<i64>,
 }
 
-/// Narrows a statement to the challenge that a key names, while it is current.
+/// Narrows a statement to the challenge that a key names, while it is current. The dialect is part of the text: where
+/// an index is partial, SQLite prepares a statement anew for each bound value that decides whether it may be used.
 macro_rules! named_by {
     ($statement:expr, $key:expr, $db:expr, $conn:ident => $run:ident) => {
         match $key {
             Key::Mesibo { app_id, address } => {
                 let statement = $statement
-                    .filter(dsl::dialect.eq(Dialect::Mesibo.as_str()))
+                    .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'mesibo'"))
                     .filter(dsl::ended_at.is_null())
                     .filter(dsl::app_id.eq(app_id))
                     .filter(dsl::address.eq(address.as_str()));
@@ -106,7 +108,7 @@ macro_rules! named_by {
             }
             Key::V1 { id, secret } => {
                 let statement = $statement
-                    .filter(dsl::dialect.eq(Dialect::V1.as_str()))
+                    .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'v1'"))
                     .filter(dsl::ended_at.is_null())
                     .filter(dsl::id.eq(id.as_str()))
                     .filter(dsl::secret_hash.eq(secret.as_bytes()));
@@ -118,7 +120,7 @@ macro_rules! named_by {
 
 macro_rules! first_row {
     ($statement:expr, $conn:ident) => {
-        $statement.first::<crate::store::challenges::Row>($conn).optional()
+        $statement.limit(1).prepared().get_result::<crate::store::challenges::Row>($conn).optional()
     };
 }
 
@@ -126,6 +128,7 @@ macro_rules! returned_row {
     ($statement:expr, $conn:ident) => {
         $statement
             .returning(crate::store::schema::challenges::all_columns)
+            .prepared()
             .get_result::<crate::store::challenges::Row>($conn)
             .optional()
     };
@@ -164,8 +167,7 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
         .filter(dsl::ended_at.is_null());
     let change =
         (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
-    let rows = on_each!(db, c => diesel::update(unchanged).set(change).execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
 }
 
 /// Puts codes into a waiting challenge that is as it was read.
@@ -184,8 +186,7 @@ pub fn put_codes(
         .filter(dsl::ended_at.is_null())
         .filter(dsl::consumed_at.is_null());
     let change = (dsl::slots.eq(slots::encode(slots)), dsl::version.eq(dsl::version + 1));
-    let rows = on_each!(db, c => diesel::update(unchanged).set(change).execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
 }
 
 /// Charges a guess to a waiting challenge that has one left.
@@ -271,7 +272,7 @@ impl Row {
             dialect: Dialect::parse(&self.dialect)?,
             app_id: self.app_id,
             realm: self.realm,
-            address: Address::parse(&self.address).ok()?,
+            address: Address::from_stored(self.address)?,
             secret_hash: match self.secret_hash {
                 Some(bytes) => Some(SecretHash::from_bytes(&bytes)?),
                 None => None,

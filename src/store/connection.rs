@@ -13,6 +13,8 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use super::prepared::Command;
+
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
@@ -98,6 +100,14 @@ impl AnyConnection {
                 let done = connection.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(run)?;
                 Ok(done.iter().map(ToString::to_string).collect())
             }),
+        }
+    }
+
+    /// Runs one command that is asked for again and again; SQLite reads it once.
+    pub(super) fn command(&mut self, sql: &'static str) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => Command(sql).execute(connection).map(|_| ()),
+            Self::Postgres(connection) => connection.batch_execute(sql),
         }
     }
 

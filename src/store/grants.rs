@@ -8,6 +8,7 @@ use diesel::result::Error;
 
 use super::challenges::{Key, Row, first_row, named_by, returned_row};
 use super::connection::{AnyConnection, on_each};
+use super::prepared::{Prepare, found_its_row};
 use super::schema::challenges::dsl;
 use crate::domain::challenge::{Challenge, Dialect, REPEAT_AFTER_MINT, REPEATS};
 use crate::domain::code::CodeHash;
@@ -97,8 +98,7 @@ pub fn consume(
         dsl::grant_expires_at.eq(won.grant_expires_at.as_millis()),
         dsl::lease_until.eq(won.lease_until.as_millis()),
     );
-    let rows = on_each!(db, c => diesel::update(waiting).set(change).execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(waiting).set(change), dsl::created_at, c))
 }
 
 /// Charges a repeat of the code that was right, while nobody mints with its grant: as long as that is open, and in
@@ -176,8 +176,7 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
     let over = (challenge.dialect == Dialect::Mesibo)
         .then(|| (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>)));
     let change = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0), over);
-    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(change).execute(c))?;
-    Ok(rows == 1)
+    on_each!(db, c => found_its_row!(diesel::update(leased!(challenge)).set(change), dsl::created_at, c))
 }
 
 /// Gives a lease back before its time: the mint certainly failed.
@@ -185,6 +184,6 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
 /// # Errors
 /// The database's.
 pub fn release(db: &mut AnyConnection, challenge: &Leased<'_>) -> Result<bool, Error> {
-    let rows = on_each!(db, c => diesel::update(leased!(challenge)).set(dsl::lease_until.eq(0)).execute(c))?;
-    Ok(rows == 1)
+    let change = dsl::lease_until.eq(0);
+    on_each!(db, c => found_its_row!(diesel::update(leased!(challenge)).set(change), dsl::created_at, c))
 }

@@ -6,6 +6,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
+use super::prepared::Prepare;
 use super::schema::guards::{self, dsl};
 use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
 use crate::domain::time::{Timestamp, millis};
@@ -67,15 +68,16 @@ pub fn charge(
         dsl::next_guess_at.eq(next_guess_at),
         dsl::updated_at.eq(at),
     );
-    let row = on_each!(db, c => diesel::insert_into(dsl::guards)
-        .values(first)
-        .on_conflict((dsl::realm, dsl::address))
-        .do_update()
-        .set(change)
-        .filter(guards::next_guess_at.le(at))
-        .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at))
-        .get_result::<Row>(c)
-        .optional())?;
+    let row = on_each!(db, c => {
+        let statement = diesel::insert_into(dsl::guards)
+            .values(first)
+            .on_conflict((dsl::realm, dsl::address))
+            .do_update()
+            .set(change)
+            .filter(guards::next_guess_at.le(at))
+            .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at));
+        statement.prepared().get_result::<Row>(c).optional()
+    })?;
     Ok(row.map(Guard::from))
 }
 

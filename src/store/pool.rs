@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel::r2d2::{self, ManageConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::{Abort, AnyConnection, StoreError, is_retryable};
 use crate::config::Database;
@@ -94,7 +94,8 @@ impl Pool {
         let run = move |db: &mut AnyConnection| {
             query(db).map_err(|source| StoreError::Database { doing: "reading", source })
         };
-        self.on_a_connection(run).await
+        let place = self.place()?;
+        self.on_a_connection(place, run).await
     }
 
     pub(super) async fn write<T, R, F>(self: Arc<Self>, job: F) -> Result<Result<T, R>, StoreError>
@@ -103,7 +104,8 @@ impl Pool {
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
     {
-        self.on_a_connection(move |db| in_transaction(db, &job)).await
+        let place = self.place()?;
+        self.on_a_connection(place, move |db| in_transaction(db, &job)).await
     }
 
     pub(super) fn write_detached<R, F>(self: Arc<Self>, doing: &'static str, job: F)
@@ -111,9 +113,17 @@ impl Pool {
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
     {
+        // The place is taken now and not by the task, so that closing waits for it.
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), doing, "a write was lost");
+                return;
+            }
+        };
         let span = tracing::Span::current();
         tokio::spawn(async move {
-            let done = self.write(job).await;
+            let done = self.on_a_connection(place, move |db| in_transaction(db, &job)).await;
             if let Err(error) = done {
                 span.in_scope(|| {
                     tracing::warn!(error = chain(&error), doing, "a write was lost");
@@ -122,17 +132,22 @@ impl Pool {
         });
     }
 
-    /// Waits for everything that was begun.
+    /// Waits for everything that was handed over; nothing more is taken.
     pub(super) async fn drain(&self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.queue.acquire_many(self.queue_size)).await;
+        self.queue.close();
     }
 
-    async fn on_a_connection<T, F>(self: Arc<Self>, run: F) -> Result<T, StoreError>
+    async fn on_a_connection<T, F>(
+        self: Arc<Self>,
+        place: OwnedSemaphorePermit,
+        run: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (place, turn) = self.turn().await?;
+        let turn = self.turn().await?;
         let span = tracing::Span::current();
         let work = move || {
             let _held = (place, turn);
@@ -154,11 +169,16 @@ impl Pool {
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Panicked))
     }
 
-    async fn turn(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), StoreError> {
-        let place = Arc::clone(&self.queue).try_acquire_owned().or(Err(StoreError::Overloaded))?;
+    fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.queue).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => StoreError::Overloaded,
+            TryAcquireError::Closed => StoreError::Closed,
+        })
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         let turn = tokio::time::timeout(self.deadline, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.or(Err(StoreError::Overloaded))?.or(Err(StoreError::Closed))?;
-        Ok((place, turn))
+        turn.or(Err(StoreError::Overloaded))?.or(Err(StoreError::Closed))
     }
 }
 

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
+use super::prepared::Prepare;
 use super::schema::{identities, users};
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
@@ -106,9 +107,9 @@ fn touch(
     now: Timestamp,
 ) -> Result<Option<Holder>, Error> {
     let row = identities::table.find((realm, address));
-    let found = on_each!(db, c => diesel::update(row)
-        .set(identities::last_login_at.eq(now.as_millis()))
-        .returning((identities::user_id, identities::upstream_id))
+    let change = identities::last_login_at.eq(now.as_millis());
+    let columns = (identities::user_id, identities::upstream_id);
+    let found = on_each!(db, c => diesel::update(row).set(change).returning(columns).prepared()
         .get_result::<(String, Option<String>)>(c)
         .optional())?;
     Ok(found.map(Holder::from))

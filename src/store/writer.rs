@@ -212,7 +212,7 @@ impl Committer {
             None => (self.connect)().map_err(|error| Failure::Connect(error.to_string()))?,
         };
         let mut connection = connection;
-        if let Err(error) = connection.execute("BEGIN IMMEDIATE") {
+        if let Err(error) = connection.command("BEGIN IMMEDIATE") {
             let failure = Failure::to_begin(error);
             if matches!(failure, Failure::Busy) {
                 self.connection = Some(connection);
@@ -220,9 +220,12 @@ impl Committer {
             return Err(failure);
         }
         for job in group {
-            run_in_savepoint(job.as_mut(), &mut connection)?;
+            // Whoever gave up while the lock was waited for was told that nothing happened.
+            if !job.is_abandoned() {
+                run_in_savepoint(job.as_mut(), &mut connection)?;
+            }
         }
-        connection.execute("COMMIT").map_err(Failure::Database)?;
+        connection.command("COMMIT").map_err(Failure::Database)?;
         // Only a connection that came through whole is kept: after a panic or a failed transaction its state is not
         // known, and dropping it rolls back.
         self.connection = Some(connection);
@@ -231,14 +234,14 @@ impl Committer {
 }
 
 fn run_in_savepoint(job: &mut dyn Job, connection: &mut AnyConnection) -> Result<(), Failure> {
-    connection.execute("SAVEPOINT job").map_err(Failure::Database)?;
+    connection.command("SAVEPOINT job").map_err(Failure::Database)?;
     let ended = catch_unwind(AssertUnwindSafe(|| job.run(connection))).or(Err(Failure::Panic))?;
     // Both statements fail when the savepoint is gone, and with it the transaction.
-    let end = match ended.map_err(Failure::Database)? {
-        Ended::Value => "RELEASE job",
-        Ended::Refusal => "ROLLBACK TO job; RELEASE job",
-    };
-    connection.execute(end).map_err(Failure::Database)
+    match ended.map_err(Failure::Database)? {
+        Ended::Value => {}
+        Ended::Refusal => connection.command("ROLLBACK TO job").map_err(Failure::Database)?,
+    }
+    connection.command("RELEASE job").map_err(Failure::Database)
 }
 
 /// Why a group was not committed.

@@ -15,6 +15,7 @@
 
 mod harness;
 
+mod budgets;
 mod campaign;
 mod cli;
 mod clients;
@@ -26,8 +27,11 @@ mod leak;
 mod malformed;
 mod mint;
 mod operator;
+mod purge;
 mod races;
+mod schema;
 mod start;
 mod stopping;
+mod store;
 mod usecase;
 mod v1;
