@@ -113,6 +113,8 @@ impl App {
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
         let apps = Arc::new(config.apps);
+        let messages = Messages::new(config.messages, Arc::clone(&apps));
+        messages.warn_of_long(config.otp.length, config.otp.lifetime);
 
         let mut built = upstream::build(&config.upstreams, &clock, &entropy)?;
         built.extend(upstreams);
@@ -125,7 +127,7 @@ impl App {
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
-            messages: Messages,
+            messages,
             realms: realms.collect(),
             hasher,
             hashing: Arc::new(Semaphore::new(workers)),

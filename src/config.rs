@@ -6,6 +6,7 @@
 //! the same keys and defaults as the parser.
 
 mod apps;
+mod messages;
 mod otp;
 mod providers;
 mod reader;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
+pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig, Routes};
 pub use reader::Problem;
@@ -64,6 +66,8 @@ pub struct Config {
     pub log: Log,
     /// The apps we serve.
     pub apps: Apps,
+    /// What messages say.
+    pub messages: Texts,
     /// What the mesibo dialect adds to its answers.
     pub mesibo: ClientTexts,
     /// The chat backends, by name; a name is a realm.
@@ -177,7 +181,10 @@ impl Config {
         let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
-        let apps = apps::read_apps(&root, assumed, &upstreams, length);
+        let messages = messages::read_texts(&root);
+        let lifetime = otp.as_ref().map_or(otp::MAX_LIFETIME, |otp| otp.lifetime);
+        let known = apps::Known { upstreams: &upstreams, texts: &messages, length, lifetime };
+        let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);
         let providers = providers::read_providers(&root, assumed);
         let routes = providers::read_routes(&root, &providers);
@@ -193,6 +200,7 @@ impl Config {
             limits,
             log: log?,
             apps,
+            messages,
             mesibo,
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,

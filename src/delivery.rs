@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use self::messages::{Messages, Occasion, Text};
+pub use self::messages::{Long, Messages, Occasion, Text};
 pub use self::route::{Courier, Report};
 use crate::config::ProviderConfig;
 

@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: a file's text and variables in, a configuration or problems out.
 
 mod environment;
+mod messages;
 mod modes;
 mod problems;
 mod reference;
