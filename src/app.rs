@@ -68,6 +68,9 @@ pub enum StartError {
     /// Its content.
     #[error("the pepper is not usable")]
     Pepper(#[from] PepperError),
+    /// A way out for codes.
+    #[error("a provider cannot be used")]
+    Provider(#[from] delivery::BuildError),
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),
@@ -123,7 +126,7 @@ impl App {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
-        let providers = providers.unwrap_or_else(|| delivery::build(&config.providers));
+        let providers = providers.map_or_else(|| delivery::build(&config.providers), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),

@@ -13,6 +13,7 @@ mod reader;
 pub mod secret_file;
 mod server;
 mod setting;
+mod smtp;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig, Routes};
 pub use reader::Problem;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
+pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
 
 /// The commented reference: every key, its meaning and its default.

@@ -237,7 +237,7 @@ fn in_production_the_dialect_is_that_of_the_backend() {
     let public_url = server::read_public_url(&root, Mode::Production);
     let upstreams = upstreams::read(&root, Mode::Production, &public_url);
     let length = crate::domain::code::CodeLength::SIX;
-    let texts = messages::read_texts(&root);
+    let texts = super::super::messages::read_texts(&root);
     let lifetime = otp::MAX_LIFETIME;
     let known = apps::Known { upstreams: &upstreams, texts: &texts, length, lifetime };
     let apps = apps::read_apps(&root, Mode::Production, &known);

@@ -116,6 +116,7 @@ fn the_examples_of_the_reference_are_valid() {
         ("otp", "pepper", PEPPER),
         ("upstreams.chat", "app_token", "a token"),
         ("upstreams.own", "key", "a key"),
+        ("providers.mail", "password", "a password"),
     ];
     for (section, key, text) in sections {
         let place = section.split('.').fold(&mut document, |place, name| {

@@ -136,7 +136,7 @@ fn what_takes_more_than_one_segment_is_told_with_its_alphabet_and_length_d3() {
         app_id: Some("app".to_owned()),
         locale: Locale::english(),
         alphabet: Alphabet::Ucs2,
-        units: 84,
+        units: 85,
         segments: 2,
     };
     assert_eq!(long, [wanted]);
