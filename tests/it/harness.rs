@@ -4,6 +4,7 @@ pub mod app;
 pub mod database;
 pub mod outbox;
 pub mod postgres;
+pub mod smtp;
 pub mod upstream;
 
 pub use app::TestApp;

@@ -8,9 +8,12 @@
 
 mod harness;
 
+mod email;
 mod guard;
 mod journey;
+mod messages;
 mod mint;
+mod smtp;
 mod start;
 mod usecase;
 mod v1;

@@ -58,7 +58,7 @@ fn development_with_no_file_works_at_once() {
         matches!(&config.otp.pepper, PepperSource::Generated(path) if path == Path::new("latchkey.pepper"))
     );
     let console = ProviderConfig::Console(ConsoleProvider { file: None });
-    assert_eq!(config.providers, [("console".to_owned(), console)].into());
+    assert_eq!(format!("{:?}", config.providers), format!("{:?}", BTreeMap::from([("console", console)])));
     assert_eq!(config.routes.order(Channel::Sms), ["console"]);
     assert_eq!(config.routes.order(Channel::Voice), [""; 0]);
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
