@@ -62,12 +62,14 @@ pub(super) fn read(section: &Section<'_>) -> Option<SmtpProvider> {
     let allow_plain = section.get("allow_plain", false);
     let server = url.as_ref().and_then(|url| read_server(section, url, allow_plain));
     let user = url.as_ref().and_then(|url| read_user(section, url));
-    let password = section.secret("password");
-    if user.is_none() && password.is_some() && url.is_some() {
+    let password = if user.is_some() {
+        let fix = "name the file that holds the user's password, or set password";
+        section.required_secret("password", fix)
+    } else {
+        section.secret("password")
+    };
+    if user.is_none() && password.is_some() && server.is_some() {
         section.problem("url", "must name the user that the password belongs to: smtps://USER@HOST");
-    }
-    if user.is_some() && password.is_none() {
-        section.secret_problem("password", "name the file that holds the user's password, or set password");
     }
     if password.as_ref().is_some_and(|password| password.expose_secret().contains(['\r', '\n', '\0'])) {
         section.secret_problem("password", "must be one line");

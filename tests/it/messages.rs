@@ -13,7 +13,7 @@ const APPS: &str = r#"
     name = "{{ code }} & <Chat>"
     locale = "tr"
     android_hash = "FA+9qCX9VSu"
-    web_domain = "login.example.com"
+    web_domain = "a.example"
     dialects = ["v1", "mesibo"]
     [apps.messages]
     de = "{{ app }}: {{ code }}"
@@ -63,7 +63,7 @@ on_both! {
     async fn a_forged_head_changes_no_message_d4(database) {
         let app = start(&database);
         let plain = written(&app, json!({}), &[]).await;
-        assert!(plain.1.ends_with("\nFA+9qCX9VSu\n@login.example.com #CODE"), "{plain:?}");
+        assert!(plain.1.ends_with("\nFA+9qCX9VSu\n@a.example #CODE"), "{plain:?}");
         for header in [
             ("host", "evil.example"),
             ("x-forwarded-host", "evil.example"),
@@ -90,7 +90,7 @@ on_both! {
     async fn what_stands_in_a_placeholder_is_never_a_placeholder_d5(database) {
         let app = start(&database);
         let (_, text) = written(&app, json!({"locale": "de-AT"}), &[]).await;
-        assert_eq!(text, "{{ code }} & <Chat>: CODE\nFA+9qCX9VSu\n@login.example.com #CODE");
+        assert_eq!(text, "{{ code }} & <Chat>: CODE\nFA+9qCX9VSu\n@a.example #CODE");
         app.stop().await;
     }
 }
@@ -117,7 +117,7 @@ on_both! {
         assert!(app.send(request.body(body)).await.is_ok());
         let sent = app.outbox.sent();
         assert_eq!((sent.len(), sent[0].locale.as_str()), (1, "ja"));
-        assert!(sent[0].text.ends_with(&format!("\nFA+9qCX9VSu\n@login.example.com #{}", sent[0].code)));
+        assert!(sent[0].text.ends_with(&format!("\nFA+9qCX9VSu\n@a.example #{}", sent[0].code)));
         app.stop().await;
     }
 }

@@ -244,9 +244,9 @@ async fn starttls_is_demanded_of_every_host_but_this_one() {
     for (security, taken) in [(Security::StartTls, true), (Security::Plain, false)] {
         let sink = Sink::start(security).await;
         std::fs::write(&path, &sink.ca).expect("a file");
-        // A name that is not taken for this host, and leads here all the same.
+        // Not taken for this host, and leads here all the same.
         let text = format!(
-            "[providers.mail]\nkind = \"smtp\"\nurl = \"smtp://u@localhost.:{}\"\nfrom = \"a@example.com\"\n\
+            "[providers.mail]\nkind = \"smtp\"\nurl = \"smtp://u@0.0.0.0:{}\"\nfrom = \"a@example.com\"\n\
              password = \"hunter2\"\nca_file = {path:?}",
             sink.address.port()
         );

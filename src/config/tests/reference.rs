@@ -126,6 +126,9 @@ fn the_examples_of_the_reference_are_valid() {
         let old = place.insert(format!("{key}_file"), file(key, text).into());
         old.expect("the secret as a file");
     }
+    let mail = document.get_mut("providers").and_then(|providers| providers.get_mut("mail"));
+    let mail = mail.and_then(toml::Value::as_table_mut).expect("a mail server");
+    mail.insert("ca_file".to_owned(), file("ca", "certificates").into()).expect("a file in the example");
     let found = problems(Config::parse(document, FILE, &BTreeMap::new()));
     assert_eq!(found, []);
 }

@@ -211,7 +211,8 @@ fn certificate() -> (TlsAcceptor, String) {
         CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("signed");
     let key = KeyPair::generate().expect("a key");
     let leaf =
-        CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+        CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "0.0.0.0".to_owned()])
+            .expect("parameters");
     let leaf = leaf.signed_by(&key, &authority).expect("signed");
     let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
