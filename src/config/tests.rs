@@ -6,6 +6,7 @@ mod modes;
 mod problems;
 mod reference;
 mod secrets;
+mod smtp;
 mod values;
 
 use super::*;

@@ -103,7 +103,8 @@ impl Template {
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
         engine.set_fuel(Some(FUEL));
         engine.set_auto_escape_callback(|_| AutoEscape::None);
-        let source = source.trim().to_owned();
+        // A file from Windows has its own line ends; a message has one kind.
+        let source = source.trim().replace("\r\n", "\n");
         engine.add_template_owned(MAIN, source.clone()).map_err(|error| explain(&error))?;
         let named = engine.get_template(MAIN).map_err(|error| explain(&error))?.undeclared_variables(false);
         let mut unknown: Vec<_> = named.into_iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
@@ -146,9 +147,10 @@ mod tests {
 
     #[test]
     fn the_placeholders_are_filled_and_what_fills_them_is_inert_d5() {
-        let template = Template::message(" {{ app }}: {{ code }}, {{ minutes }} min\n").expect("a template");
+        let template =
+            Template::message(" {{ app }}: {{ code }},\r\n{{ minutes }} min\n").expect("a template");
         let values = Values { app: "<{{ code }}{% raw %}&", code: "000042", minutes: 10 };
-        assert_eq!(*template.render(values), "<{{ code }}{% raw %}&: 000042, 10 min");
+        assert_eq!(*template.render(values), "<{{ code }}{% raw %}&: 000042,\n10 min");
     }
 
     #[test]
@@ -168,6 +170,7 @@ mod tests {
         assert!(wrong("Code {{ code }}\n@evil.example #{{ code }}").contains("web_domain"));
         assert!(wrong("Code \u{202e}{{ code }}").contains("direction"));
         assert!(wrong("Code {{ code }}\u{0}").contains("control"));
+        assert!(wrong("Code {{ code }}\rx").contains("control"));
         assert!(Template::message("Code {{ code }}\nDo not share it, not with me@example.com #1").is_ok());
     }
 

@@ -169,3 +169,29 @@ fn no_message_holds_a_link_d7() {
         assert!(!text.contains("://") && !text.contains("www.") && text.contains("123456"), "{text}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_an_app_may_be_called_the_last_line_is_ours_d2_d5(name in "\\PC{1,40}", locale in 0..12_usize) {
+        let lines = format!("{HASH}{DOMAIN}");
+        let name = toml::Value::String(name).to_string();
+        let text = format!("[[apps]]\nid = \"app\"\nname = {name}\n{lines}");
+        // A name that is refused, or too long for Android, is in no message.
+        if let Ok(config) = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new()) {
+            let app_name = config.apps.find("app").expect("the app").name.clone();
+            let messages = Messages::new(config.messages, Arc::new(config.apps));
+            let text = messages.write(&Occasion {
+                app_id: "app",
+                app_name: &app_name,
+                channel: Channel::Sms,
+                languages: &[LOCALES[locale].to_owned()],
+                code: &Code::parse("123456", CodeLength::SIX).expect("a code"),
+                lifetime: Duration::from_mins(5),
+            });
+            let lines: Vec<&str> = text.body.split('\n').collect();
+            proptest::prop_assert_eq!(&lines[1..], ["FA+9qCX9VSu", "@login.example.com #123456"]);
+            proptest::prop_assert!(text.body.len() <= 140);
+            proptest::prop_assert!(parse_bound(lines[0]).is_none());
+        }
+    }
+}
