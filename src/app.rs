@@ -72,6 +72,9 @@ pub enum StartError {
     /// Its content.
     #[error("otp.pepper_file: the pepper is not usable")]
     Pepper(#[from] PepperError),
+    /// A way out for codes.
+    #[error("a provider cannot be used")]
+    Provider(#[from] delivery::BuildError),
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),
@@ -120,6 +123,8 @@ impl App {
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
         let apps = Arc::new(config.apps);
+        let messages = Messages::new(config.messages, Arc::clone(&apps));
+        messages.warn_of_long(config.otp.length, config.otp.lifetime);
 
         let mut built = upstream::build(&config.upstreams, &clock, &entropy)?;
         built.extend(upstreams);
@@ -128,11 +133,11 @@ impl App {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
-        let providers = providers.unwrap_or_else(|| delivery::build(&config.providers));
+        let providers = providers.map_or_else(|| delivery::build(&config.providers), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
-            messages: Messages,
+            messages,
             realms: realms.collect(),
             hasher,
             hashing: Arc::new(Semaphore::new(workers)),

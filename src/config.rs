@@ -6,6 +6,7 @@
 //! the same keys and defaults as the parser.
 
 mod apps;
+mod messages;
 mod otp;
 mod providers;
 mod reader;
@@ -13,6 +14,7 @@ mod routes;
 pub mod secret_file;
 mod server;
 mod setting;
+mod smtp;
 mod upstreams;
 
 use std::collections::BTreeMap;
@@ -21,11 +23,13 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
+pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
+pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
 
 /// The commented reference: every key, its meaning and its default.
@@ -66,6 +70,8 @@ pub struct Config {
     pub log: Log,
     /// The apps we serve.
     pub apps: Apps,
+    /// What messages say.
+    pub messages: Texts,
     /// What the mesibo dialect adds to its answers.
     pub mesibo: ClientTexts,
     /// The chat backends, by name; a name is a realm.
@@ -179,7 +185,10 @@ impl Config {
         let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
-        let apps = apps::read_apps(&root, assumed, &upstreams, length);
+        let messages = messages::read_texts(&root);
+        let lifetime = otp.as_ref().map_or(otp::MAX_LIFETIME, |otp| otp.lifetime);
+        let known = apps::Known { upstreams: &upstreams, texts: &messages, length, lifetime };
+        let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);
         let providers = providers::read_providers(&root, assumed);
         let routes = routes::read_routes(&root, &providers);
@@ -195,6 +204,7 @@ impl Config {
             limits,
             log: log?,
             apps,
+            messages,
             mesibo,
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,

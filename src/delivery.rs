@@ -6,6 +6,7 @@
 mod console;
 mod messages;
 mod route;
+mod smtp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use self::messages::{Messages, Occasion, Text};
+pub use self::messages::{Long, Messages, Occasion, Text};
 pub use self::route::{Courier, Report};
 use crate::config::ProviderConfig;
 
@@ -117,13 +118,26 @@ impl SendError {
     }
 }
 
+/// A provider cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("providers.{name}: {reason}")]
+pub struct BuildError {
+    /// Its name.
+    pub name: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
 /// Builds the configured providers.
-#[must_use]
-pub fn build(providers: &BTreeMap<String, ProviderConfig>) -> Vec<Arc<dyn Provider>> {
-    let build = |(name, config): (&String, &ProviderConfig)| -> Arc<dyn Provider> {
-        match config {
+///
+/// # Errors
+/// [`BuildError`], with the fix.
+pub fn build(providers: &BTreeMap<String, ProviderConfig>) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
+    let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
+        Ok(match config {
             ProviderConfig::Console(console) => Arc::new(console::Console::new(name, console)),
-        }
+            ProviderConfig::Smtp(config) => Arc::new(smtp::Smtp::new(name, config)?),
+        })
     };
     providers.iter().map(build).collect()
 }

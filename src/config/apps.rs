@@ -1,14 +1,17 @@
 //! `[[apps]]` and `[mesibo]`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use url::Url;
 
+use super::messages::{self, AppMessages, Texts};
 use super::reader::Section;
 use super::upstreams::UpstreamConfig;
 use super::{Mode, upstreams};
 use crate::domain::challenge::Dialect;
 use crate::domain::code::CodeLength;
+use crate::domain::message::check_app_name;
 
 /// An app id longer than any that a store has published.
 const MAX_APP_ID_BYTES: usize = 128;
@@ -26,6 +29,8 @@ pub struct App {
     pub result: ResultSpelling,
     /// Web pages that may call our own API for it, as browsers name their origin.
     pub origins: Vec<String>,
+    /// What messages to its users are like.
+    pub messages: AppMessages,
 }
 
 /// How the mesibo dialect spells `result`.
@@ -64,6 +69,12 @@ impl Apps {
         self.listed.keys().next().map(String::as_str)
     }
 
+    /// All of them with their ids; none where every id is taken.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&str>, &App)> {
+        let listed = self.listed.iter().map(|(id, app)| (Some(id.as_str()), app));
+        listed.chain(self.any.iter().map(|app| (None, app)))
+    }
+
     /// The app behind an id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&App> {
@@ -74,12 +85,16 @@ impl Apps {
     }
 }
 
-pub(super) fn read_apps(
-    root: &Section<'_>,
-    mode: Mode,
-    known: &BTreeMap<String, Option<UpstreamConfig>>,
-    length: CodeLength,
-) -> Apps {
+/// What the rest of the configuration says that matters to apps.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) upstreams: &'a BTreeMap<String, Option<UpstreamConfig>>,
+    pub(super) texts: &'a Texts,
+    pub(super) length: CodeLength,
+    pub(super) lifetime: Duration,
+}
+
+pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Apps {
     let sections = root.list("apps");
     if sections.is_empty() {
         if mode == Mode::Production {
@@ -88,15 +103,16 @@ pub(super) fn read_apps(
                 "production needs the apps it serves: write one [[apps]] with id, name and upstream for each",
             );
         }
-        let upstream = known.keys().next().cloned().unwrap_or_else(|| upstreams::LOCAL.to_owned());
+        let upstream = known.upstreams.keys().next().cloned().unwrap_or_else(|| upstreams::LOCAL.to_owned());
         let dialects = vec![Dialect::Mesibo, Dialect::V1];
-        check_length(root, "apps", &dialects, length);
+        check_length(root, "apps", &dialects, known.length);
         let any = App {
             name: "Latchkey".to_owned(),
             upstream,
             dialects,
             result: ResultSpelling::Auto,
             origins: any_page(),
+            messages: AppMessages::default(),
         };
         return Apps { listed: BTreeMap::new(), any: Some(any) };
     }
@@ -104,7 +120,7 @@ pub(super) fn read_apps(
     for section in sections {
         let id = section
             .required::<String>("id", "set the id that the app posts, such as \"com.messenger.appid\"");
-        let app = read_app(&section, mode, known, length);
+        let app = read_app(&section, mode, known);
         if let (Some(id), Some(app)) = (id, app) {
             if !(1..=MAX_APP_ID_BYTES).contains(&id.len()) || id.trim() != id {
                 section.problem("id", "must be 1 to 128 bytes without blanks around it");
@@ -117,16 +133,19 @@ pub(super) fn read_apps(
     Apps { listed, any: None }
 }
 
-fn read_app(
-    section: &Section<'_>,
-    mode: Mode,
-    known: &BTreeMap<String, Option<UpstreamConfig>>,
-    length: CodeLength,
-) -> Option<App> {
-    let name = section.required("name", "set what messages call the app, such as \"Messenger\"");
-    let only = (known.len() == 1).then(|| known.keys().next().cloned()).flatten();
+fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App> {
+    let Known { upstreams, texts, length, lifetime } = *known;
+    let name = section.required::<String>("name", "set what messages call the app, such as \"Messenger\"");
+    if let Some(Err(fix)) = name.as_deref().map(check_app_name) {
+        section.problem("name", fix);
+    }
+    let messages = messages::read_app(section, texts);
+    if let Some(name) = &name {
+        messages::check_length(section, &messages, texts, name, (length, lifetime));
+    }
+    let only = (upstreams.len() == 1).then(|| upstreams.keys().next().cloned()).flatten();
     let upstream = section.optional::<String>("upstream").or(only);
-    let config = upstream.as_ref().and_then(|upstream| known.get(upstream));
+    let config = upstream.as_ref().and_then(|upstream| upstreams.get(upstream));
     if upstream.is_none() {
         section.problem("upstream", "name the one of the [upstreams.…] that mints its tokens");
     } else if config.is_none() {
@@ -162,7 +181,7 @@ fn read_app(
             "must hold origins as browsers write them, such as \"https://app.example.com\", or \"*\"",
         );
     }
-    Some(App { name: name?, upstream: upstream?, dialects, result: result?, origins })
+    Some(App { name: name?, upstream: upstream?, dialects, result: result?, origins, messages })
 }
 
 fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: CodeLength) {

@@ -89,7 +89,8 @@ pub struct Limits {
 }
 
 /// A code lives ten minutes at most (NIST SP 800-63B §3.1.3.2).
-const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_mins(10);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_mins(10);
+const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(30)..=MAX_LIFETIME;
 const GENERATED_PEPPER: &str = "latchkey.pepper";
 
 /// The length apart from the rest: whether it suits the apps is told even where the rest is wrong.

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use super::Mode;
 use super::reader::Section;
+use super::smtp::{self, SmtpProvider};
 use crate::domain::channel::Channel;
 
 /// A way out for codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ProviderConfig {
     /// Writes codes to the log.
     Console(ConsoleProvider),
+    /// Hands mails to a server.
+    Smtp(SmtpProvider),
 }
 
 impl ProviderConfig {
@@ -20,6 +23,7 @@ impl ProviderConfig {
     pub fn channel(&self) -> Channel {
         match self {
             Self::Console(_) => Channel::Sms,
+            Self::Smtp(_) => Channel::Email,
         }
     }
 }
@@ -42,17 +46,18 @@ pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String,
         let config = match section.optional::<String>("kind").as_deref() {
             Some("console") if mode == Mode::Production => {
                 section.problem("kind", "production does not write codes to its log: configure a gateway");
-                read_console(&section)
+                Some(read_console(&section))
             }
-            Some("console") => read_console(&section),
+            Some("console") => Some(read_console(&section)),
+            Some("smtp") => smtp::read(&section).map(ProviderConfig::Smtp),
             Some(_) | None => {
-                section.problem("kind", "must be \"console\"");
+                section.problem("kind", "must be \"smtp\" or \"console\"");
                 providers.insert(name, None);
                 continue;
             }
         };
         section.finish();
-        providers.insert(name, Some(config));
+        providers.insert(name, config);
     }
     if none && mode == Mode::Development {
         let console = ProviderConfig::Console(ConsoleProvider { file: None });

@@ -1,10 +1,12 @@
 //! The configuration as an operator meets it: a file's text and variables in, a configuration or problems out.
 
 mod environment;
+mod messages;
 mod modes;
 mod problems;
 mod reference;
 mod secrets;
+mod smtp;
 mod values;
 
 use super::*;

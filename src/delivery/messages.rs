@@ -1,10 +1,20 @@
 //! What a message says.
+//!
+//! Guarantees: a message is made of the configuration, the code and its lifetime, and nothing else; of what a client
+//! sends, its languages pick one of the texts, and that is all they do. In an SMS the last line is `@host #code`
+//! where the app has a host, and the hash of its Android app stands above it where it has one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::domain::code::Code;
+use crate::config::{AppMessages, Apps, Texts, minutes};
+use crate::domain::channel::Channel;
+use crate::domain::code::{Code, CodeLength};
+use crate::domain::locale::{self, Locale};
+use crate::domain::segments::{Alphabet, segments};
+use crate::domain::template::Values;
 
 /// What a message is about.
 pub struct Occasion<'a> {
@@ -12,6 +22,8 @@ pub struct Occasion<'a> {
     pub app_id: &'a str,
     /// What the app calls itself.
     pub app_name: &'a str,
+    /// How it travels: only an SMS has lines for machines.
+    pub channel: Channel,
     /// The languages that the person prefers, best first, as BCP 47 tags.
     pub languages: &'a [String],
     /// The code.
@@ -24,21 +36,91 @@ pub struct Occasion<'a> {
 pub struct Text {
     /// The language it is in.
     pub locale: String,
+    /// What a mail has above it. It never holds the code.
+    pub subject: String,
     /// The whole text.
     pub body: Zeroizing<String>,
 }
 
+/// A message that costs more than one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Long {
+    /// The app; none where every id is taken.
+    pub app_id: Option<String>,
+    /// The language.
+    pub locale: Locale,
+    /// What it is written in.
+    pub alphabet: Alphabet,
+    /// Its length, in units of that.
+    pub units: usize,
+    /// What it costs.
+    pub segments: usize,
+}
+
 /// The texts that are configured.
-#[derive(Default)]
-pub struct Messages;
+pub struct Messages {
+    texts: Texts,
+    apps: Arc<Apps>,
+}
 
 impl Messages {
+    /// With these texts for these apps.
+    #[must_use]
+    pub fn new(texts: Texts, apps: Arc<Apps>) -> Self {
+        Self { texts, apps }
+    }
+
     /// Writes a message.
     #[must_use]
     pub fn write(&self, occasion: &Occasion<'_>) -> Text {
-        let minutes = occasion.lifetime.as_secs().div_ceil(60);
-        let (app, code) = (occasion.app_name, occasion.code.reveal());
-        let body = format!("Your {app} code is {code}. It is valid for {minutes} minutes. Never share it.");
-        Text { locale: "en".to_owned(), body: Zeroizing::new(body) }
+        let plain = AppMessages::default();
+        let app = self.apps.find(occasion.app_id).map_or(&plain, |app| &app.messages);
+        let available = app.locales(&self.texts);
+        let chosen = locale::choose(occasion.languages, &available).unwrap_or(&app.locale);
+        let values = Values {
+            app: occasion.app_name,
+            code: occasion.code.reveal(),
+            minutes: minutes(occasion.lifetime),
+        };
+        let template = app.template(&self.texts, chosen);
+        let human = template.map_or_else(|| values.bare(), |template| template.render(values));
+        let subject = self.texts.find(chosen).map(|texts| texts.subject.render(values).to_string());
+        let body = match occasion.channel {
+            Channel::Sms => app.marks.compose(&human, values.code),
+            Channel::Voice | Channel::Whatsapp | Channel::Telegram | Channel::Email => human,
+        };
+        let subject = subject.unwrap_or_else(|| occasion.app_name.to_owned());
+        Text { locale: chosen.to_string(), subject, body }
+    }
+
+    /// The SMS that take more than one segment, per app and language.
+    #[must_use]
+    pub fn long(&self, length: CodeLength, lifetime: Duration) -> Vec<Long> {
+        let of_app = |(id, app): (Option<&str>, &crate::config::App)| {
+            let app_id = id.map(str::to_owned);
+            let samples = app.messages.samples(&self.texts, &app.name, length, lifetime);
+            samples.into_iter().map(move |(locale, text)| {
+                let (alphabet, units, segments) = segments(&text);
+                Long { app_id: app_id.clone(), locale, alphabet, units, segments }
+            })
+        };
+        self.apps.iter().flat_map(of_app).filter(|long| long.segments > 1).collect()
+    }
+
+    /// Tells the operator which SMS take more than one segment: each is paid for.
+    pub fn warn_of_long(&self, length: CodeLength, lifetime: Duration) {
+        for long in self.long(length, lifetime) {
+            tracing::warn!(
+                app = long.app_id,
+                locale = %long.locale,
+                alphabet = long.alphabet.as_str(),
+                units = long.units,
+                segments = long.segments,
+                "an SMS takes more than one segment, and each is paid for: shorten [messages] or the app's name"
+            );
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

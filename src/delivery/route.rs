@@ -135,7 +135,11 @@ mod tests {
             app_id: "com.messenger.appid".to_owned(),
             app_name: "Messenger".to_owned(),
             lifetime: Duration::from_mins(5),
-            text: Text { locale: "en".to_owned(), body: Zeroizing::new("123456".to_owned()) },
+            text: Text {
+                locale: "en".to_owned(),
+                subject: "Messenger".to_owned(),
+                body: Zeroizing::new("123456".to_owned()),
+            },
         };
         let report = courier.deliver(Channel::Sms, &message, Duration::from_millis(20)).await;
         let log = log.lock().unwrap().clone();

@@ -282,6 +282,7 @@ impl Login {
         let text = self.messages.write(&Occasion {
             app_id: &start.app_id,
             app_name: &start.app_name,
+            channel: start.channel,
             languages: &start.languages,
             code: &code,
             lifetime: self.otp.lifetime,

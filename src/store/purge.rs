@@ -20,6 +20,8 @@ const BATCH_ROWS: i64 = 500;
 const DAY: Duration = Duration::from_hours(24);
 /// A challenge is kept this long past its end, so that its story can be read.
 const CHALLENGE_KEPT: Duration = DAY;
+/// How far back dead codes are looked for.
+const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
@@ -75,7 +77,12 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
             })
         }
         Chore::DeadCodes => {
-            let over = challenges::expires_at.lt(at).and(challenges::grant_expires_at.lt(at));
+            // The index on expires_at keeps the search short: what ended earlier was erased by an earlier run, or
+            // goes with its challenge.
+            let recent = challenges::expires_at.gt(before(DEAD_CODES_SOUGHT));
+            let unproved = challenges::consumed_at.is_null().and(challenges::expires_at.lt(at));
+            let proved = challenges::consumed_at.is_not_null().and(challenges::grant_expires_at.lt(at));
+            let over = recent.and(unproved.or(proved));
             let holding = challenges::slots.ne(Vec::new()).or(challenges::code_hash.is_not_null());
             let change = (challenges::slots.eq(Vec::new()), challenges::code_hash.eq(None::<Vec<u8>>));
             on_each!(db, c => {

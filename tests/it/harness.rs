@@ -7,6 +7,7 @@ pub mod mesibo;
 pub mod outbox;
 pub mod postgres;
 pub mod process;
+pub mod smtp;
 pub mod upstream;
 pub mod wire;
 

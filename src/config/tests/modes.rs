@@ -58,7 +58,7 @@ fn development_with_no_file_works_at_once() {
         matches!(&config.otp.pepper, PepperSource::Generated(path) if path == Path::new("latchkey.pepper"))
     );
     let console = ProviderConfig::Console(ConsoleProvider { file: None });
-    assert_eq!(config.providers, [("console".to_owned(), console)].into());
+    assert_eq!(format!("{:?}", config.providers), format!("{:?}", BTreeMap::from([("console", console)])));
     assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["console"]);
     assert!(!config.routes.offers(Channel::Voice));
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
@@ -237,7 +237,10 @@ fn in_production_the_dialect_is_that_of_the_backend() {
     let public_url = server::read_public_url(&root, Mode::Production);
     let upstreams = upstreams::read(&root, Mode::Production, &public_url);
     let length = crate::domain::code::CodeLength::SIX;
-    let apps = apps::read_apps(&root, Mode::Production, &upstreams, length);
+    let texts = super::super::messages::read_texts(&root);
+    let lifetime = otp::MAX_LIFETIME;
+    let known = apps::Known { upstreams: &upstreams, texts: &texts, length, lifetime };
+    let apps = apps::read_apps(&root, Mode::Production, &known);
     let dialects = |id: &str| apps.find(id).expect("the app").dialects.clone();
     assert_eq!(dialects("com.example.chat"), [Dialect::Mesibo]);
     assert_eq!(dialects("com.example.own"), [Dialect::V1]);

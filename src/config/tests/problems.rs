@@ -62,7 +62,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         (
             "colour = \"red\"",
             "colour (latchkey.toml): there is no such key; this table knows allow_remote_development, apps, database, \
-             email, limits, log, mesibo, mode, otp, policy, providers, public_url, routes, server, upstreams",
+             email, limits, log, mesibo, messages, mode, otp, policy, providers, public_url, routes, server, upstreams",
         ),
         (
             "[log]\ncolour = true",
@@ -70,8 +70,8 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         ),
         (
             "[[apps]]\nid = \"a\"\nname = \"A\"\ncolour = 1",
-            "apps[0].colour (latchkey.toml): there is no such key; this table knows dialects, id, name, origins, result, \
-             upstream",
+            "apps[0].colour (latchkey.toml): there is no such key; this table knows android_hash, dialects, id, locale, messages, \
+             name, origins, result, upstream, web_domain",
         ),
         (
             "[upstreams.chat]\nkind = \"jwt\"\ncolour = 1",

@@ -116,6 +116,7 @@ fn the_examples_of_the_reference_are_valid() {
         ("otp", "pepper", PEPPER),
         ("upstreams.chat", "app_token", "a token"),
         ("upstreams.own", "key", "a key"),
+        ("providers.mail", "password", "a password"),
     ];
     for (section, key, text) in sections {
         let place = section.split('.').fold(&mut document, |place, name| {
@@ -125,6 +126,9 @@ fn the_examples_of_the_reference_are_valid() {
         let old = place.insert(format!("{key}_file"), file(key, text).into());
         old.expect("the secret as a file");
     }
+    let mail = document.get_mut("providers").and_then(|providers| providers.get_mut("mail"));
+    let mail = mail.and_then(toml::Value::as_table_mut).expect("a mail server");
+    mail.insert("ca_file".to_owned(), file("ca", "certificates").into()).expect("a file in the example");
     let found = problems(Config::parse(document, FILE, &BTreeMap::new()));
     assert_eq!(found, []);
 }

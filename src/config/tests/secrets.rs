@@ -14,7 +14,7 @@ struct Secret {
     found: fn(&Config) -> &str,
 }
 
-const SECRETS: [Secret; 4] = [
+const SECRETS: [Secret; 5] = [
     Secret {
         section: "[database]",
         key: "url",
@@ -49,6 +49,19 @@ const SECRETS: [Secret; 4] = [
         found: |config| match &config.upstreams["chat"] {
             UpstreamConfig::Jwt(JwtUpstream { key: JwtKey::Hs256(key), .. }) => key.expose_secret(),
             UpstreamConfig::Jwt(_) | UpstreamConfig::Mesibo(_) => panic!("not what was set"),
+        },
+    },
+    Secret {
+        section: "[providers.mail]\nkind = \"smtp\"\nurl = \"smtps://user@mail.example.com\"\nfrom = \"a@example.com\"",
+        key: "password",
+        valid: "hunter2",
+        found: |config| {
+            let ProviderConfig::Smtp(SmtpProvider { login: Some((_, password)), .. }) =
+                &config.providers["mail"]
+            else {
+                panic!("not what was set")
+            };
+            password.expose_secret()
         },
     },
 ];

@@ -8,6 +8,7 @@ use std::time::Duration;
 use latchkey::ambient::{Clock, Entropy, ManualClock, SeededEntropy};
 use latchkey::app::{App, World};
 use latchkey::config::Config;
+use latchkey::delivery::Provider;
 use latchkey::domain::time::Timestamp;
 use latchkey::login::Login;
 use latchkey::store::Store;
@@ -38,6 +39,7 @@ pub struct Builder<'a> {
     entropy: Arc<dyn Entropy>,
     upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     fake: Arc<FakeUpstream>,
+    real_providers: bool,
 }
 
 /// A server, and everything around it that a test looks at.
@@ -130,18 +132,21 @@ impl Builder<'_> {
         self
     }
 
+    /// The configured providers as they are, instead of the outbox.
+    pub fn real_providers(mut self) -> Self {
+        self.real_providers = true;
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> TestApp {
         let config = Config::parse(self.settings, "a test", &BTreeMap::new())
             .unwrap_or_else(|error| panic!("{error}"));
         let outbox = Arc::new(Outbox::default());
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
-        let world = World {
-            clock,
-            entropy: self.entropy,
-            providers: Some(vec![Arc::new(Recorder(Arc::clone(&outbox)))]),
-            upstreams: self.upstreams,
-        };
+        let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
+        let providers = (!self.real_providers).then(recorder);
+        let world = World { clock, entropy: self.entropy, providers, upstreams: self.upstreams };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -184,6 +189,7 @@ impl TestApp {
             entropy: Arc::new(SeededEntropy::new(1)),
             upstreams: [("local".to_owned(), upstream)].into(),
             fake,
+            real_providers: false,
         };
         let file = |name: &str| builder.database.file(name).display().to_string();
         let (pepper, url) = (file("pepper"), builder.database.url.clone());

@@ -14,6 +14,8 @@ pub struct Sent {
     pub id: String,
     pub to: String,
     pub code: String,
+    pub locale: String,
+    pub text: String,
 }
 
 /// Where codes land. The next sends can be told to fail.
@@ -72,7 +74,9 @@ impl Provider for Recorder {
             Err(error)
         } else {
             let (id, to) = (message.id.to_string(), message.to.as_str().to_owned());
-            self.0.sent.lock().unwrap().push(Sent { id, to, code: message.code.reveal().to_owned() });
+            let code = message.code.reveal().to_owned();
+            let (locale, text) = (message.text.locale.clone(), message.text.body.to_string());
+            self.0.sent.lock().unwrap().push(Sent { id, to, code, locale, text });
             Ok(Receipt { provider_id: None })
         };
         std::future::ready(result).boxed()

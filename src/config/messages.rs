@@ -1,0 +1,211 @@
+//! `[messages.LOCALE]`, and what `[[apps]]` say about messages.
+//!
+//! Guarantees: every text has been tried, and for an app with an Android hash every one of its messages is short
+//! enough to be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::reader::Section;
+use crate::domain::code::CodeLength;
+use crate::domain::locale::Locale;
+use crate::domain::message::{AndroidHash, MAX_RETRIEVER_BYTES, Marks, WebDomain};
+use crate::domain::template::{Template, Values};
+
+/// The texts that need no configuration.
+const EMBEDDED: &str = include_str!("messages.toml");
+/// The subject of a language that has none: the app's name says enough in each.
+const PLAIN_SUBJECT: &str = "{{ app }}";
+
+/// What is said in one language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocaleTexts {
+    /// The message.
+    pub text: Template,
+    /// What a mail has above it.
+    pub subject: Template,
+}
+
+/// What is said, by language: the embedded texts, those of `[messages]` in their place or beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts(BTreeMap<Locale, LocaleTexts>);
+
+impl Texts {
+    /// In this language.
+    #[must_use]
+    pub fn find(&self, locale: &Locale) -> Option<&LocaleTexts> {
+        self.0.get(locale)
+    }
+
+    /// The languages that there are.
+    pub fn locales(&self) -> impl Iterator<Item = &Locale> {
+        self.0.keys()
+    }
+
+    fn embedded() -> Self {
+        let table: toml::Table = EMBEDDED.parse().unwrap_or_default();
+        let read = |(tag, texts): (&String, &toml::Value)| {
+            let text = Template::message(texts.get("text")?.as_str()?).ok()?;
+            let subject = Template::subject(texts.get("subject")?.as_str()?).ok()?;
+            Some((Locale::parse(tag)?, LocaleTexts { text, subject }))
+        };
+        Self(table.iter().filter_map(read).collect())
+    }
+}
+
+/// What messages to an app's users are like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppMessages {
+    /// The language for those who can be served in none that they prefer.
+    pub locale: Locale,
+    /// The lines for machines.
+    pub marks: Marks,
+    /// Texts in place of, or beside, those of all apps.
+    pub texts: BTreeMap<Locale, Template>,
+}
+
+impl Default for AppMessages {
+    fn default() -> Self {
+        Self { locale: Locale::english(), marks: Marks::default(), texts: BTreeMap::new() }
+    }
+}
+
+impl AppMessages {
+    /// The languages in which an app's users can be written to.
+    #[must_use]
+    pub fn locales<'a>(&'a self, texts: &'a Texts) -> Vec<&'a Locale> {
+        let all: BTreeSet<&Locale> = texts.locales().chain(self.texts.keys()).collect();
+        all.into_iter().collect()
+    }
+
+    /// The text for one of them.
+    #[must_use]
+    pub fn template<'a>(&'a self, texts: &'a Texts, locale: &Locale) -> Option<&'a Template> {
+        self.texts.get(locale).or_else(|| texts.find(locale).map(|texts| &texts.text))
+    }
+
+    /// The longest message that an app sends in each language, codes and times as configured.
+    #[must_use]
+    pub fn samples(
+        &self,
+        texts: &Texts,
+        app: &str,
+        length: CodeLength,
+        lifetime: Duration,
+    ) -> Vec<(Locale, String)> {
+        let code = "0".repeat(usize::from(length.digits()));
+        let values = Values { app, code: &code, minutes: minutes(lifetime) };
+        let sample = |locale: &Locale| {
+            let human = self.template(texts, locale)?.render(values);
+            Some((locale.clone(), self.marks.compose(&human, &code).to_string()))
+        };
+        self.locales(texts).into_iter().filter_map(sample).collect()
+    }
+}
+
+/// A lifetime as messages tell it: in minutes, and never less than one.
+#[must_use]
+pub fn minutes(lifetime: Duration) -> u64 {
+    lifetime.as_secs().div_ceil(60)
+}
+
+pub(super) fn read_texts(root: &Section<'_>) -> Texts {
+    let Texts(mut texts) = Texts::embedded();
+    let outer = root.section("messages");
+    let mut seen = BTreeSet::new();
+    for key in outer.keys() {
+        let section = outer.section(&key);
+        let text = section.required::<String>("text", "set the text, such as \"{{ code }} is your code.\"");
+        let subject = section.optional::<String>("subject");
+        let text = text.and_then(|text| checked(&section, "text", Template::message(&text)));
+        let subject = subject.and_then(|subject| checked(&section, "subject", Template::subject(&subject)));
+        section.finish();
+        let Some(locale) = read_tag(&outer, &key, &mut seen) else { continue };
+        let old = texts.get(&locale).map(|texts| texts.subject.clone());
+        let subject = subject.or(old).or_else(|| Template::subject(PLAIN_SUBJECT).ok());
+        if let (Some(text), Some(subject)) = (text, subject) {
+            texts.insert(locale, LocaleTexts { text, subject });
+        }
+    }
+    outer.finish();
+    Texts(texts)
+}
+
+pub(super) fn read_app(section: &Section<'_>, texts: &Texts) -> AppMessages {
+    let named = section.get("locale", Locale::english().to_string());
+    let android_hash = section.optional::<String>("android_hash");
+    let web_domain = section.optional::<String>("web_domain");
+    let marks = Marks {
+        android_hash: android_hash.as_deref().and_then(AndroidHash::parse),
+        web_domain: web_domain.as_deref().and_then(WebDomain::parse),
+    };
+    if android_hash.is_some() && marks.android_hash.is_none() {
+        let fix = "must be the 11 characters of base64 that Google's SMS Retriever wants for your package and \
+                   certificate, such as \"FA+9qCX9VSu\"";
+        section.problem("android_hash", fix);
+    }
+    if web_domain.is_some() && marks.web_domain.is_none() {
+        let fix =
+            "must be a host name in lower case, such as \"example.com\", without https://, port or path";
+        section.problem("web_domain", fix);
+    }
+    let outer = section.section("messages");
+    let mut seen = BTreeSet::new();
+    let mut own = BTreeMap::new();
+    for key in outer.keys() {
+        let text = outer.optional::<String>(&key);
+        let text = text.and_then(|text| checked(&outer, &key, Template::message(&text)));
+        let locale = read_tag(&outer, &key, &mut seen);
+        own.extend(locale.zip(text));
+    }
+    outer.finish();
+    let locale =
+        Locale::parse(&named).filter(|locale| texts.find(locale).is_some() || own.contains_key(locale));
+    if locale.is_none() {
+        section.problem(
+            "locale",
+            "there is no text in this language: write [messages.…] for it, or name another",
+        );
+    }
+    AppMessages { locale: locale.unwrap_or_else(Locale::english), marks, texts: own }
+}
+
+/// Notes the languages in which an app's messages are longer than Android reads.
+pub(super) fn check_length(
+    section: &Section<'_>,
+    messages: &AppMessages,
+    texts: &Texts,
+    app: &str,
+    (length, lifetime): (CodeLength, Duration),
+) {
+    if messages.marks.android_hash.is_none() {
+        return;
+    }
+    let samples = messages.samples(texts, app, length, lifetime);
+    let long = samples.iter().filter(|(_, text)| text.len() > MAX_RETRIEVER_BYTES);
+    let long: Vec<String> = long.map(|(locale, text)| format!("{locale} ({} bytes)", text.len())).collect();
+    if !long.is_empty() {
+        let text = format!(
+            "Android reads messages of {MAX_RETRIEVER_BYTES} bytes at most, with the hash; longer are {}: shorten the \
+             name or web_domain, or write shorter texts into [apps.messages]",
+            long.join(", ")
+        );
+        section.problem("android_hash", &text);
+    }
+}
+
+fn read_tag(outer: &Section<'_>, key: &str, seen: &mut BTreeSet<Locale>) -> Option<Locale> {
+    let locale = Locale::parse(key);
+    match &locale {
+        None => outer.problem(key, "must be named by a language tag, such as en, pt-BR or zh-Hans"),
+        Some(locale) if !seen.insert(locale.clone()) => {
+            outer.problem(key, &format!("{locale} is written twice; keep one"));
+        }
+        Some(_) => {}
+    }
+    locale
+}
+
+fn checked(section: &Section<'_>, key: &str, template: Result<Template, String>) -> Option<Template> {
+    template.map_err(|fix| section.problem(key, &fix)).ok()
+}
