@@ -9,6 +9,7 @@
 mod link;
 mod mail;
 mod sort;
+mod wire;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What is said to whom, over HTTP.
 
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use reqwest::Method;
 use serde_json::{Value, json};
 

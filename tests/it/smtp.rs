@@ -1,5 +1,7 @@
 //! The mail provider against a server that does as it is told.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -262,6 +264,22 @@ async fn starttls_is_demanded_of_every_host_but_this_one() {
             assert_eq!(mails, [], "not a word without TLS");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_said_before_tls_is_not_taken_for_what_is_said_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    let sink = Sink::start(Security::StartTls).await;
+    std::fs::write(&path, &sink.ca).expect("a file");
+    // Somebody on the wire answers the question that only the server behind TLS should hear.
+    sink.fail_next(Fault::Answer("STARTTLS", "220 go\r\n250 injected"));
+    let text = format!(
+        "[providers.mail]\nkind = \"smtp\"\nurl = \"smtp://0.0.0.0:{}\"\nfrom = \"a@example.com\"\nca_file = {path:?}",
+        sink.address.port()
+    );
+    let error = send(&build(&text).expect("a provider")).await.expect_err("an answer without a question");
+    assert_eq!((error.kind(), sink.mails().len()), ("temporary", 0), "{error}");
 }
 
 #[test]

@@ -10,14 +10,9 @@ fn mail(lines: &str) -> String {
 fn server(url: &str, more: &str) -> Result<SmtpProvider, Vec<Problem>> {
     let text = mail(&format!("url = {url:?}\nfrom = \"login@example.com\"\n{more}"));
     let config = parse(&text);
-    let found = match &config {
-        Ok(config) => match &config.providers["mail"] {
-            ProviderConfig::Smtp(smtp) => Some(smtp.clone()),
-            _ => None,
-        },
-        Err(_) => None,
-    };
-    found.ok_or_else(|| problems(config))
+    let Ok(config) = config else { return Err(problems(config)) };
+    let ProviderConfig::Smtp(smtp) = &config.providers["mail"] else { panic!("not what was set") };
+    Ok(smtp.clone())
 }
 
 #[test]

@@ -13,10 +13,12 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use secrecy::ExposeSecret;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::super::SendError;
 use super::sort::{Step, sort};
+use super::wire::Wire;
 use crate::config::{SmtpProvider, SmtpSecurity};
 
 /// All connections to one server.
@@ -106,18 +108,27 @@ impl Links {
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
-        let server = (self.host.as_str(), self.port);
-        let implicit = self.tls.clone().filter(|_| self.security == SmtpSecurity::Implicit);
-        let open = AsyncSmtpConnection::connect_tokio1(server, None, &self.name, implicit, None);
-        let mut connection = open.await.map_err(|error| sort(&error, Step::Connection))?;
-        if let (SmtpSecurity::StartTls, Some(tls)) = (self.security, &self.tls) {
-            let upgraded = connection.starttls(tls.clone(), &self.name).await;
-            upgraded.map_err(|error| sort(&error, Step::Connection))?;
-        }
+        let mut connection = self.open().await?;
         if let Some(login) = &self.login {
             let logged_in = connection.auth(DEFAULT_MECHANISMS, login).await;
             logged_in.map_err(|error| sort(&error, Step::Login))?;
         }
+        Ok(connection)
+    }
+
+    /// To the end of the greeting, in TLS where that is wanted.
+    async fn open(&self) -> Result<AsyncSmtpConnection, SendError> {
+        let server = (self.host.as_str(), self.port);
+        let failed = |error| sort(&error, Step::Connection);
+        let Some(tls) = self.tls.clone().filter(|_| self.security == SmtpSecurity::StartTls) else {
+            let open = AsyncSmtpConnection::connect_tokio1(server, None, &self.name, self.tls.clone(), None);
+            return open.await.map_err(failed);
+        };
+        let unreachable = |_error| SendError::Temporary("the mail server cannot be reached".to_owned());
+        let wire = Box::new(Wire::new(TcpStream::connect(server).await.map_err(unreachable)?));
+        let greeted = AsyncSmtpConnection::connect_with_transport(wire, &self.name).await;
+        let mut connection = greeted.map_err(failed)?;
+        connection.starttls(tls, &self.name).await.map_err(failed)?;
         Ok(connection)
     }
 }
