@@ -71,6 +71,9 @@ pub enum StartError {
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),
+    /// A gateway.
+    #[error("a provider cannot be used")]
+    Provider(#[from] delivery::BuildError),
     /// A listener.
     #[error("cannot listen on {address}; fix: stop what listens there, or change {key}")]
     Listen {
@@ -121,7 +124,10 @@ impl App {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
-        let providers = providers.unwrap_or_else(|| delivery::build(&config.providers));
+        let providers = match providers {
+            Some(providers) => providers,
+            None => delivery::build(&config.providers, &clock)?,
+        };
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),

@@ -9,6 +9,7 @@ mod apps;
 mod otp;
 mod providers;
 mod reader;
+mod recipes;
 pub mod secret_file;
 mod server;
 mod setting;
@@ -23,6 +24,7 @@ pub use apps::{App, Apps, ClientTexts, ResultSpelling};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig, Routes};
 pub use reader::Problem;
+pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub mesibo: ClientTexts,
     /// The chat backends, by name; a name is a realm.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The gateways that are known, whether or not a provider uses them.
+    pub recipes: Recipes,
     /// The ways out, by name.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Which provider is tried first, per channel.
@@ -179,7 +183,8 @@ impl Config {
         let upstreams = upstreams::read(&root, assumed, &public_url);
         let apps = apps::read_apps(&root, assumed, &upstreams, length);
         let mesibo = apps::read_client_texts(&root);
-        let providers = providers::read_providers(&root, assumed);
+        let recipes = recipes::read(&root);
+        let providers = providers::read_providers(&root, assumed, &recipes);
         let routes = providers::read_routes(&root, &providers);
         root.finish();
         Some(Self {
@@ -195,6 +200,7 @@ impl Config {
             apps,
             mesibo,
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
+            recipes,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             routes,
         })

@@ -5,6 +5,7 @@
 
 mod console;
 mod messages;
+pub(crate) mod recipe;
 mod route;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use futures_util::future::BoxFuture;
 
 pub use self::messages::{Messages, Occasion, Text};
 pub use self::route::{Courier, Report};
+use crate::ambient::Clock;
 use crate::config::ProviderConfig;
-
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
@@ -115,12 +116,33 @@ impl SendError {
     }
 }
 
+/// A provider that cannot be had. The text names its configuration key and the fix.
+#[derive(Debug, thiserror::Error)]
+#[error("providers.{name}: {reason}")]
+pub struct BuildError {
+    name: String,
+    reason: String,
+}
+
 /// Builds the configured providers.
-#[must_use]
-pub fn build(providers: &BTreeMap<String, ProviderConfig>) -> Vec<Arc<dyn Provider>> {
-    let build = |(name, config): (&String, &ProviderConfig)| -> Arc<dyn Provider> {
+///
+/// # Errors
+/// With the first one that cannot be: a recipe that is wrong, no certificate authorities.
+pub fn build(
+    providers: &BTreeMap<String, ProviderConfig>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
+    let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
         match config {
-            ProviderConfig::Console(console) => Arc::new(console::Console::new(name, console)),
+            ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
+            ProviderConfig::Recipe(config) => {
+                let made = recipe::Gateway::new(name, config, Arc::clone(clock));
+                let fault = |error: recipe::GatewayError| BuildError {
+                    name: name.clone(),
+                    reason: error.to_string(),
+                };
+                Ok(Arc::new(made.map_err(fault)?))
+            }
         }
     };
     providers.iter().map(build).collect()

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use super::Mode;
 use super::reader::Section;
+use super::recipes::{self, RecipeProvider, Recipes};
 use crate::domain::channel::Channel;
 
 /// A way out for codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ProviderConfig {
     /// Writes codes to the log.
     Console(ConsoleProvider),
+    /// Calls a gateway as a recipe says.
+    Recipe(RecipeProvider),
 }
 
 impl ProviderConfig {
@@ -20,6 +23,7 @@ impl ProviderConfig {
     pub fn channel(&self) -> Channel {
         match self {
             Self::Console(_) => Channel::Sms,
+            Self::Recipe(provider) => provider.recipe.channel,
         }
     }
 }
@@ -46,11 +50,21 @@ impl Routes {
 const CONSOLE: &str = "console";
 
 /// `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
-pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String, Option<ProviderConfig>> {
+pub(super) fn read_providers(
+    root: &Section<'_>,
+    mode: Mode,
+    recipes: &Recipes,
+) -> BTreeMap<String, Option<ProviderConfig>> {
     let mut providers = BTreeMap::new();
     let sections = root.named("providers");
     let none = sections.is_empty();
     for (name, section) in sections {
+        if section.has("recipe") {
+            let provider = recipes::read_provider(&section, mode, recipes);
+            section.finish();
+            providers.insert(name, provider.map(ProviderConfig::Recipe));
+            continue;
+        }
         let config = match section.optional::<String>("kind").as_deref() {
             Some("console") if mode == Mode::Production => {
                 section.problem("kind", "production does not write codes to its log: configure a gateway");
@@ -58,7 +72,7 @@ pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String,
             }
             Some("console") => read_console(&section),
             Some(_) | None => {
-                section.problem("kind", "must be \"console\"");
+                section.problem("kind", "must be \"console\"; or name a gateway: recipe = \"twilio\"");
                 providers.insert(name, None);
                 continue;
             }

@@ -1,0 +1,213 @@
+//! The templates in a recipe.
+//!
+//! Guarantees: a template is compiled when its recipe is loaded; a name that no message has is refused then, and never
+//! an empty text later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in is
+//! escaped, but for the base URL. Nothing that is filled in is read as a template.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::LoadError;
+
+/// Instructions: a hundred times what a leaf needs, and over in a moment.
+const FUEL: u64 = 10_000;
+/// What the template of a typed leaf leaves its value in.
+const RESULT: &str = "result";
+/// RFC 3986 §2.3: all that is not unreserved is escaped.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What every message has.
+pub(super) const NAMES: [&str; 15] = [
+    "to",
+    "to_country",
+    "to_digits",
+    "msg.id",
+    "msg.text",
+    "msg.gsm7",
+    "msg.segments",
+    "code",
+    "ttl_s",
+    "ttl_min",
+    "purpose",
+    "locale",
+    "app.name",
+    "channel",
+    "now",
+];
+
+/// All templates of a recipe.
+pub(super) struct Templates {
+    text: Environment<'static>,
+    url: Environment<'static>,
+    settings: BTreeSet<String>,
+    used: BTreeSet<String>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Template {
+    /// Where it stands in the recipe, such as `send.body.To`.
+    key: String,
+    kind: Kind,
+    /// The settings that it names.
+    pub(super) settings: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// One expression, whose value keeps its type.
+    Typed,
+    Url,
+}
+
+impl Templates {
+    /// For a recipe with these settings.
+    pub(super) fn new(settings: BTreeSet<String>) -> Self {
+        let mut url = engine();
+        url.set_formatter(|out, _state, value| {
+            let text = value.to_string();
+            let written = if value.is_safe() {
+                out.write_str(&text)
+            } else {
+                out.write_str(&utf8_percent_encode(&text, RESERVED).to_string())
+            };
+            written.map_err(Error::from)
+        });
+        Self { text: engine(), url, settings, used: BTreeSet::new() }
+    }
+
+    /// A text; where it is one expression and nothing else, that value.
+    pub(super) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        let expression =
+            sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
+        match expression {
+            Some(inner) => {
+                let source = format!("{{% set {RESULT} = ({inner}) %}}");
+                self.add(key, &source, Kind::Typed)
+            }
+            None => {
+                check_statements(key, source)?;
+                self.add(key, source, Kind::Text)
+            }
+        }
+    }
+
+    /// What `{{ … }}` would hold, alone.
+    pub(super) fn compile_condition(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        check_statements(key, source)?;
+        self.add(key, &format!("{{% set {RESULT} = ({source}) %}}"), Kind::Typed)
+    }
+
+    /// A text whose values are escaped for a URL.
+    pub(super) fn compile_url(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        check_statements(key, source)?;
+        self.add(key, source, Kind::Url)
+    }
+
+    fn add(&mut self, key: &str, source: &str, kind: Kind) -> Result<Template, LoadError> {
+        let engine = if kind == Kind::Url { &mut self.url } else { &mut self.text };
+        let fault = |error: Error| LoadError::new(key, error.to_string());
+        engine.add_template_owned(key.to_owned(), source.to_owned()).map_err(fault)?;
+        let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
+        let mut settings = BTreeSet::new();
+        for name in named {
+            match name.split_once('.') {
+                Some(("cfg", setting)) if self.settings.contains(setting) => {
+                    settings.insert(setting.to_owned());
+                }
+                Some(("cfg", setting)) => {
+                    let fix = format!("there is no setting {setting:?}: declare it under [settings]");
+                    return Err(LoadError::new(key, fix));
+                }
+                Some(("vars", var)) if !var.contains('.') => {}
+                _ if NAMES.contains(&name.as_str()) => {}
+                _ => {
+                    let known = NAMES.join(", ");
+                    let fix = format!("there is no {name:?}; known are {known}, cfg.NAME and vars.NAME");
+                    return Err(LoadError::new(key, fix));
+                }
+            }
+        }
+        self.used.extend(settings.iter().cloned());
+        Ok(Template { key: key.to_owned(), kind, settings })
+    }
+
+    /// The settings that any template names.
+    pub(super) fn used(&self) -> &BTreeSet<String> {
+        &self.used
+    }
+
+    /// The value of a template; the error names its place, never a value.
+    pub(super) fn value(&self, template: &Template, context: &Value) -> Result<Value, String> {
+        let engine = if template.kind == Kind::Url { &self.url } else { &self.text };
+        let fault = |error: &Error| format!("{}: {}", template.key, describe(error));
+        let compiled = engine.get_template(&template.key).map_err(|error| fault(&error))?;
+        let done = compiled.render_captured(context.clone()).map_err(|error| fault(&error))?;
+        if template.kind != Kind::Typed {
+            return Ok(Value::from(done.into_output()));
+        }
+        let value = done.state().lookup(RESULT).unwrap_or_default();
+        if value.is_undefined() {
+            return Err(format!("{}: it has no value; write `else ''` behind an `if`", template.key));
+        }
+        Ok(value)
+    }
+
+    /// The same as text.
+    pub(super) fn render(&self, template: &Template, context: &Value) -> Result<String, String> {
+        let value = self.value(template, context)?;
+        Ok(if value.is_none() { String::new() } else { value.to_string() })
+    }
+}
+
+/// The kind and the place alone: the details may quote a value.
+fn describe(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
+            format!("{}: {}", error.kind(), error.detail().unwrap_or_default())
+        }
+        kind => kind.to_string(),
+    }
+}
+
+fn check_statements(key: &str, source: &str) -> Result<(), LoadError> {
+    if source.contains("{%") {
+        return Err(LoadError::new(key, "only expressions are known: write {{ … }}, and no {% … %}"));
+    }
+    Ok(())
+}
+
+/// What is between the braces, where the text may be one expression and nothing else.
+fn sole_expression(text: &str) -> Option<&str> {
+    text.strip_prefix("{{")?.strip_suffix("}}").filter(|inner| !inner.contains("{%"))
+}
+
+/// Knows no more than what is added here.
+fn engine() -> Environment<'static> {
+    let mut engine = Environment::empty();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_fuel(Some(FUEL));
+    engine.set_auto_escape_callback(|_| AutoEscape::None);
+    engine.add_test("startingwith", |text: &str, start: &str| text.starts_with(start));
+    engine.add_test("endingwith", |text: &str, end: &str| text.ends_with(end));
+    engine.add_filter("digits", |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>());
+    engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
+    engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
+    engine.add_filter("b64", |text: &str| STANDARD.encode(text));
+    engine.add_filter("hex", |text: &str| hex(text.bytes()));
+    engine.add_filter("ucs2hex", |text: &str| hex(text.encode_utf16().flat_map(u16::to_be_bytes)));
+    engine.add_filter("json", |value: Value| {
+        let written = serde_json::to_string(&value);
+        written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+    });
+    engine
+}
+
+fn hex(bytes: impl Iterator<Item = u8>) -> String {
+    bytes.map(|byte| format!("{byte:02X}")).collect()
+}
