@@ -3,6 +3,7 @@
 mod environment;
 mod modes;
 mod problems;
+mod recipes;
 mod reference;
 mod secrets;
 mod values;

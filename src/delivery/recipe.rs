@@ -21,8 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(crate) use self::answer::Outcome;
-pub(crate) use self::example::ExampleReport;
-pub(crate) use self::gateway::{Gateway, GatewayError, Trial};
+pub(crate) use self::gateway::{Gateway, GatewayError};
 
 use crate::config::{self, CallLimits, Declared};
 
@@ -34,7 +33,7 @@ const MAX_TIMEOUT_MS: u64 = 60_000;
 /// What is wrong with a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {text}")]
-pub struct LoadError {
+pub(crate) struct LoadError {
     key: String,
     text: String,
 }

@@ -14,7 +14,7 @@ struct Secret {
     found: fn(&Config) -> &str,
 }
 
-const SECRETS: [Secret; 4] = [
+const SECRETS: [Secret; 5] = [
     Secret {
         section: "[database]",
         key: "url",
@@ -49,6 +49,16 @@ const SECRETS: [Secret; 4] = [
         found: |config| match &config.upstreams["chat"] {
             UpstreamConfig::Jwt(JwtUpstream { key: JwtKey::Hs256(key), .. }) => key.expose_secret(),
             UpstreamConfig::Jwt(_) | UpstreamConfig::Mesibo(_) => panic!("not what was set"),
+        },
+    },
+    // One stands for those of all recipes: what a secret is, each recipe declares.
+    Secret {
+        section: "[providers.sms]\nrecipe = \"vonage\"\napi_key = \"key\"\nsender = \"Us\"",
+        key: "api_secret",
+        valid: "hunter2",
+        found: |config| match &config.providers["sms"] {
+            ProviderConfig::Recipe(provider) => provider.settings["api_secret"].reveal(),
+            ProviderConfig::Console(_) => panic!("not what was set"),
         },
     },
 ];

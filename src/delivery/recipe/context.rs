@@ -72,7 +72,7 @@ impl Standing {
             };
             (key.clone(), value)
         });
-        Self { cfg: cfg.collect(), vars: Value::from_object(Vars(vars.clone())) }
+        Self { cfg: Value::from_pairs(cfg), vars: Value::from_object(Vars(vars.clone())) }
     }
 
     /// Everything that a template can name.

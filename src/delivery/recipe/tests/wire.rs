@@ -104,7 +104,7 @@ async fn an_answer_is_read_up_to_64_kib_f4() {
     let large = |padding: usize| body(&format!("{{\"status\": \"ok\", \"x\": \"{}\"}}", "x".repeat(padding)));
     let server = answering(large(65_536 - 24)).await;
     assert!(send(&server.uri()).await.is_ok());
-    let server = answering(large(65_536)).await;
+    let server = answering(large(65_537)).await;
     assert_eq!(
         send(&server.uri()).await,
         Err(SendError::Unknown("its answer is larger than 64 KiB".to_owned()))
