@@ -72,7 +72,7 @@ pub(super) struct Verdict {
 
 /// All rules of a recipe.
 pub(super) struct Rules {
-    rules: Vec<Rule>,
+    list: Vec<Rule>,
     code: Option<Place>,
     text: Option<Place>,
 }
@@ -141,7 +141,7 @@ impl Place {
             return name
                 .parse()
                 .map(Self::Header)
-                .map_err(|_| fault(format!("{name:?} is no header's name")));
+                .map_err(|_bad| fault(format!("{name:?} is no header's name")));
         }
         if let Some(expression) = text.strip_prefix("regex:") {
             return compile(key, expression).map(Self::Matched);
@@ -209,7 +209,7 @@ impl Rules {
             text.as_ref().map(|text| Place::parse(&format!("response.error.{key}"), text)).transpose()
         };
         Ok(Self {
-            rules,
+            list: rules,
             code: place("code", &response.error.code)?,
             text: place("text", &response.error.text)?,
         })
@@ -217,12 +217,12 @@ impl Rules {
 
     /// Each outcome that a rule names.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
-        self.rules.iter().map(|rule| rule.outcome)
+        self.list.iter().map(|rule| rule.outcome)
     }
 
     /// What an answer means.
     pub(super) fn judge(&self, answer: &Answer) -> Verdict {
-        let matching = self.rules.iter().enumerate().find(|(_, rule)| rule.matches(answer));
+        let matching = self.list.iter().enumerate().find(|(_, rule)| rule.matches(answer));
         let read = |place: &Option<Place>| place.as_ref().and_then(|place| place.read(answer));
         let (rule, outcome, id, retry_after) = match matching {
             Some((index, rule)) => (Some(index + 1), rule.outcome, read(&rule.id), read(&rule.retry_after)),
@@ -243,12 +243,11 @@ impl Rules {
 /// What HTTP itself says, where a recipe says nothing.
 fn without_a_rule(status: u16) -> Outcome {
     match status {
-        // It says that nothing was done here: the address in the configuration is another's.
-        301 | 307 | 308 => Outcome::Rejected,
-        408 => Outcome::Uncertain,
         401 => Outcome::Auth,
+        408 => Outcome::Uncertain,
         429 => Outcome::Throttled,
-        400..=499 => Outcome::Rejected,
+        // These say that nothing was done here: 301, 307 and 308 that the configured address is another's.
+        301 | 307 | 308 | 400..=499 => Outcome::Rejected,
         _ => Outcome::Uncertain,
     }
 }

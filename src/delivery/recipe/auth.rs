@@ -60,6 +60,16 @@ impl Auth {
         })
     }
 
+    /// The headers or parameters that it adds.
+    pub(super) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Basic { .. } => vec!["Authorization"],
+            Self::Header { name, .. } | Self::Query { name, .. } => vec![name],
+            Self::StandardWebhooks { .. } => vec!["webhook-id", "webhook-timestamp", "webhook-signature"],
+        }
+    }
+
     /// What goes into the URL, if anything.
     pub(super) fn in_url(&self) -> Option<&Template> {
         match self {
@@ -93,7 +103,7 @@ fn sign(secret: &str, signed: &Signed<'_>) -> Result<Vec<(String, String)>, Stri
     let fix = "send.auth.secret: must be whsec_ and base64: run `echo whsec_$(openssl rand -base64 32)`";
     let key = secret.strip_prefix(SECRET_PREFIX).and_then(|text| STANDARD.decode(text).ok());
     let key = key.filter(|key| !key.is_empty()).ok_or(fix)?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|_| fix)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).or(Err(fix))?;
     mac.update(format!("{}.{}.", signed.id, signed.now).as_bytes());
     mac.update(signed.body);
     let signature = STANDARD.encode(mac.finalize().into_bytes());

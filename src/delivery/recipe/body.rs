@@ -121,7 +121,7 @@ fn render_node(templates: &Templates, node: &Node, context: &Filled) -> Result<O
             if value.is_none() || value.as_str() == Some("") {
                 return Ok(None);
             }
-            serde_json::to_value(&value).map(Some).map_err(|_| "a value is no JSON".to_owned())
+            serde_json::to_value(&value).map(Some).or(Err("a value is no JSON".to_owned()))
         }
         Node::Constant(value) => Ok(Some(value.clone())),
         Node::Table(table) => {

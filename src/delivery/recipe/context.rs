@@ -35,6 +35,11 @@ impl Object for Vars {
     }
 }
 
+/// As signatures count time.
+pub(super) fn unix_secs(now: Timestamp) -> i64 {
+    now.as_millis().div_euclid(1000)
+}
+
 /// What stays the same from message to message.
 pub(super) struct Standing {
     cfg: Value,
@@ -92,7 +97,7 @@ impl Standing {
             ttl_min => subject.ttl_s.div_ceil(60),
             purpose => subject.purpose,
             locale => subject.locale,
-            now => now.as_millis().div_euclid(1000),
+            now => unix_secs(now),
             msg => context! {
                 id => subject.id,
                 text => subject.text,

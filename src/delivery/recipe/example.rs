@@ -69,7 +69,9 @@ impl Recipe {
         };
         let standing = Standing::new(&self.example_settings(&given.cfg)?, &given.vars);
         let context = standing.context(&subject, Timestamp::from_millis(given.now.saturating_mul(1000)));
-        self.sender.make(&self.templates, &context, &given.id, given.now)
+        let mut request = self.sender.make(&self.templates, &context)?;
+        self.sender.prove(&self.templates, &context, &given.id, given.now, &mut request)?;
+        Ok(request)
     }
 
     fn example_settings(

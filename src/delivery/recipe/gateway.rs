@@ -6,15 +6,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use minijinja::value::Value;
 use reqwest::Client;
 
 use super::answer::{Answer, Outcome, Verdict};
-use super::context::{Standing, Subject};
+use super::context::{Standing, Subject, unix_secs};
 use super::redact::Redactor;
 use super::request::Request;
 use super::{LoadError, Recipe};
 use crate::ambient::Clock;
-use crate::config::RecipeProvider;
+use crate::config::{RecipeProvider, SettingValue};
 use crate::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use crate::domain::channel::Channel;
 use crate::outbound::{self, ClientError, Fault};
@@ -89,7 +90,7 @@ impl Gateway {
             channel: config.recipe.channel,
             standing: Standing::new(&config.settings, &config.vars),
             shown: Standing::redacted(&config.settings, &config.vars),
-            redactor: Redactor::new(secrets.map(|value| value.reveal())),
+            redactor: Redactor::new(secrets.map(SettingValue::reveal)),
             client: outbound::client(recipe.call)?,
             clock,
             recipe,
@@ -98,8 +99,9 @@ impl Gateway {
 
     /// Sends a message, and says how it went.
     pub(crate) async fn try_out(&self, message: &OutgoingCode) -> Trial {
-        let shown = match self.make(message, &self.shown) {
-            Ok(request) => show(&request),
+        let context = self.context(message, &self.shown);
+        let shown = match self.recipe.sender.make(&self.recipe.templates, &context) {
+            Ok(request) => show(&request, &self.recipe.sender.auth.names()),
             Err(text) => text,
         };
         let Attempt { answer, result } = self.attempt(message).await;
@@ -111,7 +113,7 @@ impl Gateway {
         Trial { request: shown, answer, rule, result }
     }
 
-    fn make(&self, message: &OutgoingCode, standing: &Standing) -> Result<Request, String> {
+    fn context(&self, message: &OutgoingCode, standing: &Standing) -> Value {
         let subject = Subject {
             id: message.id.as_str(),
             to: &message.to,
@@ -123,10 +125,15 @@ impl Gateway {
             locale: &message.text.locale,
             app_name: &message.app_name,
         };
-        let now = self.clock.now();
-        let context = standing.context(&subject, now);
-        let now = now.as_millis().div_euclid(1000);
-        self.recipe.sender.make(&self.recipe.templates, &context, subject.id, now)
+        standing.context(&subject, self.clock.now())
+    }
+
+    fn make(&self, message: &OutgoingCode) -> Result<Request, String> {
+        let context = self.context(message, &self.standing);
+        let mut request = self.recipe.sender.make(&self.recipe.templates, &context)?;
+        let now = unix_secs(self.clock.now());
+        self.recipe.sender.prove(&self.recipe.templates, &context, message.id.as_str(), now, &mut request)?;
+        Ok(request)
     }
 
     async fn attempt(&self, message: &OutgoingCode) -> Attempt {
@@ -137,7 +144,7 @@ impl Gateway {
         {
             return Attempt::failed(SendError::Unroutable(format!("the recipe does not serve {country}")));
         }
-        let request = match self.make(message, &self.standing) {
+        let request = match self.make(message) {
             Ok(request) => request,
             Err(text) => {
                 return Attempt::failed(SendError::Rejected(format!("recipe {}: {text}", self.recipe.id)));
@@ -205,25 +212,27 @@ impl Gateway {
             text.push_str(&quote(words));
         }
         if let Some(secs) = verdict.retry_after {
-            text.push_str(&format!("; it asks to wait {secs} s"));
+            text.push_str("; it asks to wait ");
+            text.push_str(&secs.to_string());
+            text.push_str(" s");
         }
         text
     }
 }
 
-/// A request as people read it. It was made without secrets.
-fn show(request: &Request) -> String {
-    let mut text = format!("{} {}\n", request.method, request.url);
-    for (name, value) in &request.headers {
-        text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
-    }
-    for name in request.proof.keys() {
-        text.push_str(&format!("{name}: (not shown)\n"));
-    }
+/// A request as people read it. It was made without secrets, and without what proves who we are.
+fn show(request: &Request, proof: &[&str]) -> String {
+    let mut lines = vec![format!("{} {}", request.method, request.url)];
+    let headers = request.headers.iter();
+    lines.extend(
+        headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))),
+    );
+    lines.extend(proof.iter().map(|name| format!("{name}: (not shown)")));
     if let Some(body) = &request.body {
-        text.push_str(&format!("\n{}\n", String::from_utf8_lossy(body)));
+        lines.push(String::new());
+        lines.push(String::from_utf8_lossy(body).into_owned());
     }
-    text
+    lines.join("\n")
 }
 
 impl Provider for Gateway {

@@ -56,7 +56,7 @@ impl Sender {
         let mut headers = Vec::new();
         for (name, value) in &send.headers {
             let key = format!("send.headers.{name}");
-            let parsed = name.parse().map_err(|_| LoadError::new(&key, "this is no header's name"))?;
+            let parsed = name.parse().map_err(|_bad| LoadError::new(&key, "this is no header's name"))?;
             headers.push((parsed, templates.compile(&key, value)?));
         }
         Ok(Self {
@@ -82,15 +82,9 @@ impl Sender {
     }
 
     /// Fills it in. An error names a place in the recipe, never a value.
-    pub(super) fn make(
-        &self,
-        templates: &Templates,
-        context: &Filled,
-        id: &str,
-        now: i64,
-    ) -> Result<Request, String> {
+    pub(super) fn make(&self, templates: &Templates, context: &Filled) -> Result<Request, String> {
         let mut url = Url::parse(&templates.render(&self.url, context)?)
-            .map_err(|_| "send.url: what comes out is no URL".to_owned())?;
+            .or(Err("send.url: what comes out is no URL".to_owned()))?;
         let filled = self.body.render(templates, context)?;
         let mut headers = HeaderMap::new();
         let body = match self.format {
@@ -102,10 +96,7 @@ impl Sender {
             }
             Format::Json => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Some(
-                    serde_json::to_vec(&filled)
-                        .map_err(|_| "send.body: what comes out is no JSON".to_owned())?,
-                )
+                Some(serde_json::to_vec(&filled).or(Err("send.body: what comes out is no JSON".to_owned()))?)
             }
             Format::Query => {
                 url.query_pairs_mut().extend_pairs(pairs(&filled));
@@ -119,28 +110,40 @@ impl Sender {
                 headers.insert(name.clone(), header(name.as_str(), &text)?);
             }
         }
-        let mut proof = HeaderMap::new();
-        let signed = Signed { id, now, body: body.as_deref().unwrap_or_default() };
+        Ok(Request { method: self.method.clone(), url, headers, proof: HeaderMap::new(), body })
+    }
+
+    /// Adds what the gateway knows us by.
+    pub(super) fn prove(
+        &self,
+        templates: &Templates,
+        context: &Filled,
+        id: &str,
+        now: i64,
+        request: &mut Request,
+    ) -> Result<(), String> {
+        let signed = Signed { id, now, body: request.body.as_deref().unwrap_or_default() };
         match self.auth.prove(templates, context, &signed)? {
             Proof::Nothing => {}
             Proof::Headers(list) => {
                 for (name, value) in list {
                     let parsed: HeaderName =
-                        name.parse().map_err(|_| "send.auth.name: this is no header's name".to_owned())?;
-                    proof.insert(parsed, header(&name, &value)?);
+                        name.parse().or(Err("send.auth.name: this is no header's name".to_owned()))?;
+                    request.proof.insert(parsed, header(&name, &value)?);
                 }
             }
             Proof::Query(name, value) => {
-                url.query_pairs_mut().append_pair(&name, &value);
+                request.url.query_pairs_mut().append_pair(&name, &value);
             }
         }
-        Ok(Request { method: self.method.clone(), url, headers, proof, body })
+        Ok(())
     }
 }
 
 fn header(name: &str, text: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| format!("the header {name}: what comes out has a character that headers cannot hold"))?;
+    let mut value = HeaderValue::from_str(text).map_err(|_bad| {
+        format!("the header {name}: what comes out has a character that headers cannot hold")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

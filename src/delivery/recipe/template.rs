@@ -85,16 +85,12 @@ impl Templates {
     pub(super) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         let expression =
             sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
-        match expression {
-            Some(inner) => {
-                let source = format!("{{% set {RESULT} = ({inner}) %}}");
-                self.add(key, &source, Kind::Typed)
-            }
-            None => {
-                check_statements(key, source)?;
-                self.add(key, source, Kind::Text)
-            }
+        if let Some(inner) = expression {
+            let source = format!("{{% set {RESULT} = ({inner}) %}}");
+            return self.add(key, &source, Kind::Typed);
         }
+        check_statements(key, source)?;
+        self.add(key, source, Kind::Text)
     }
 
     /// What `{{ … }}` would hold, alone.
@@ -167,12 +163,11 @@ impl Templates {
 
 /// The kind and the place alone: the details may quote a value.
 fn describe(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
-            format!("{}: {}", error.kind(), error.detail().unwrap_or_default())
-        }
-        kind => kind.to_string(),
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) {
+        return format!("{kind}: {}", error.detail().unwrap_or_default());
     }
+    kind.to_string()
 }
 
 fn check_statements(key: &str, source: &str) -> Result<(), LoadError> {
@@ -209,5 +204,6 @@ fn engine() -> Environment<'static> {
 }
 
 fn hex(bytes: impl Iterator<Item = u8>) -> String {
-    bytes.map(|byte| format!("{byte:02X}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

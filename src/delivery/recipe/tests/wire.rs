@@ -101,8 +101,11 @@ async fn a_redirect_is_not_followed_f4() {
 
 #[tokio::test]
 async fn an_answer_is_read_up_to_64_kib_f4() {
-    let large = |padding: usize| body(&format!("{{\"status\": \"ok\", \"x\": \"{}\"}}", "x".repeat(padding)));
-    let server = answering(large(65_536 - 24)).await;
+    let large = |size: usize| {
+        let empty = "{\"status\": \"ok\"}";
+        body(&format!("{empty}{}", " ".repeat(size - empty.len())))
+    };
+    let server = answering(large(65_536)).await;
     assert!(send(&server.uri()).await.is_ok());
     let server = answering(large(65_537)).await;
     assert_eq!(
@@ -230,4 +233,62 @@ async fn the_hook_has_one_id_however_often_it_is_called_c11() {
         assert_eq!(request.headers["webhook-timestamp"], "1767225600");
     }
     assert_eq!(requests[0].headers["webhook-signature"], requests[1].headers["webhook-signature"]);
+}
+
+/// Two gateways as an operator configures them, Twilio at `first` and our own hook at `second`.
+async fn deliver(first: &str, second: &str) -> crate::delivery::Report {
+    let table = format!(
+        "[providers.first]\nrecipe = \"twilio\"\naccount_sid = \"AC0123456789abcdef0123456789abcdef\"\n\
+         auth_token = \"t\"\nsender = \"+1\"\nbase_url = \"{first}\"\n\
+         [providers.second]\nrecipe = \"webhook\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
+         base_url = \"{second}\"\n[routes.sms]\ndefault = [\"first\", \"second\"]"
+    );
+    let config = config::Config::parse(table.parse().expect("TOML"), "a test", &BTreeMap::new())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let clock: Arc<dyn crate::ambient::Clock> = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+    let providers = crate::delivery::build(&config.providers, &clock).expect("providers");
+    let courier = crate::delivery::Courier::new(providers, config.routes);
+    courier.deliver(crate::domain::channel::Channel::Sms, &message(), Duration::from_secs(10)).await
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_leaves_the_message_to_the_next_one_c10() {
+    let hook = answering(body("{\"outcome\": \"accepted\", \"id\": \"h1\"}")).await;
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let throttled = answering(ResponseTemplate::new(429)).await;
+    for first in [format!("http://{closed}"), throttled.uri()] {
+        let report = deliver(&first, &hook.uri()).await;
+        assert_eq!(report.provider.as_deref(), Some("second"));
+        assert_eq!(report.result, Ok(Receipt { provider_id: Some("h1".to_owned()) }));
+    }
+    let requests = hook.received_requests().await.expect("requests");
+    let codes: Vec<bool> =
+        requests.iter().map(|request| String::from_utf8_lossy(&request.body).contains(CODE)).collect();
+    assert_eq!(codes, [true, true], "the same code");
+}
+
+#[tokio::test]
+async fn a_gateway_that_may_have_sent_the_message_is_the_last_one_c11() {
+    let hook = answering(body("{\"outcome\": \"accepted\"}")).await;
+    let cut = format!("http://{}", raw_server("HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n{", false));
+    let odd = answering(ResponseTemplate::new(201).set_body_string("{\"status\": \"failed\"}")).await;
+    for first in [cut, odd.uri()] {
+        let report = deliver(&first, &hook.uri()).await;
+        assert_eq!(report.provider.as_deref(), Some("first"));
+        assert_eq!(report.result.expect_err("unknown").kind(), "unknown");
+    }
+    assert_eq!(hook.received_requests().await.expect("requests").len(), 0);
+}
+
+#[tokio::test]
+async fn a_trial_shows_what_leaves_and_the_rule_that_decides() {
+    let server = answering(body("{\"outcome\": \"no_funds\"}")).await;
+    let text = include_str!("../../../../providers/webhook.toml");
+    let trial = gateway("hook", text, &server.uri()).try_out(&message()).await;
+    assert!(trial.request.starts_with(&format!("POST {}/\n", server.uri())), "{}", trial.request);
+    assert!(trial.request.contains("webhook-signature: (not shown)"), "{}", trial.request);
+    assert!(trial.request.contains("\"to\":\"+14155552671\""), "{}", trial.request);
+    assert_eq!(trial.answer.as_deref(), Some("HTTP 200\n{\"outcome\": \"no_funds\"}"));
+    assert_eq!(trial.rule, Some(7));
+    assert_eq!(trial.result.expect_err("no funds").kind(), "no_funds");
 }
