@@ -10,6 +10,7 @@ mod harness;
 
 mod guard;
 mod journey;
+mod kannel;
 mod mint;
 mod start;
 mod usecase;
