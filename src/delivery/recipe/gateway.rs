@@ -57,7 +57,8 @@ pub(crate) struct Trial {
 }
 
 struct Attempt {
-    answer: Option<(Answer, Verdict)>,
+    /// With the rule that matched, and what is not to be shown of it.
+    answer: Option<(Answer, Option<usize>, Redactor)>,
     result: Result<Receipt, SendError>,
 }
 
@@ -105,10 +106,10 @@ impl Gateway {
             Err(text) => text,
         };
         let Attempt { answer, result } = self.attempt(message).await;
-        let rule = answer.as_ref().and_then(|(_, verdict)| verdict.rule);
-        let answer = answer.map(|(answer, _)| {
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            self.redactor.hide(&format!("HTTP {}\n{body}", answer.status))
+        let rule = answer.as_ref().and_then(|(_, rule, _)| *rule);
+        let answer = answer.map(|(answer, _, redactor)| {
+            let body = String::from_utf8_lossy(&answer.body);
+            redactor.hide(&format!("HTTP {}\n{body}", answer.status))
         });
         Trial { request: shown, answer, rule, result }
     }
@@ -150,8 +151,9 @@ impl Gateway {
                 return Attempt::failed(SendError::Rejected(format!("recipe {}: {text}", self.recipe.id)));
             }
         };
+        let redactor = self.redactor.and(&request.proof);
         match self.call(request).await {
-            Ok(answer) => self.judge(message, answer),
+            Ok(answer) => self.judge(message, answer, redactor),
             Err(fault) => Attempt::failed(fault.into()),
         }
     }
@@ -168,7 +170,7 @@ impl Gateway {
         Ok(Answer { status, headers, body: body.to_vec() })
     }
 
-    fn judge(&self, message: &OutgoingCode, answer: Answer) -> Attempt {
+    fn judge(&self, message: &OutgoingCode, answer: Answer, redactor: Redactor) -> Attempt {
         let verdict = self.recipe.rules.judge(&answer);
         if verdict.rule.is_none() && (200..300).contains(&answer.status) {
             tracing::error!(
@@ -176,9 +178,9 @@ impl Gateway {
                 "a gateway answers as its recipe does not know; whether the message leaves is unknown"
             );
         }
-        let text = self.describe(message, &answer, &verdict);
+        let text = self.describe(message, &answer, &verdict, &redactor);
         let result = match verdict.outcome {
-            Outcome::Accepted => Ok(Receipt { provider_id: verdict.id.clone() }),
+            Outcome::Accepted => Ok(Receipt { provider_id: verdict.id }),
             Outcome::BadNumber => Err(SendError::BadNumber(text)),
             Outcome::Blocked => Err(SendError::Blocked(text)),
             Outcome::Unroutable => Err(SendError::Unroutable(text)),
@@ -189,12 +191,18 @@ impl Gateway {
             Outcome::Temporary => Err(SendError::Temporary(text)),
             Outcome::Uncertain => Err(SendError::Unknown(text)),
         };
-        Attempt { answer: Some((answer, verdict)), result }
+        Attempt { answer: Some((answer, verdict.rule, redactor)), result }
     }
 
     /// For the log.
-    fn describe(&self, message: &OutgoingCode, answer: &Answer, verdict: &Verdict) -> String {
-        let quote = |text: &str| self.redactor.quote(text, message.code.reveal());
+    fn describe(
+        &self,
+        message: &OutgoingCode,
+        answer: &Answer,
+        verdict: &Verdict,
+        redactor: &Redactor,
+    ) -> String {
+        let quote = |text: &str| redactor.quote(text, message.code.reveal());
         let mut text = format!("HTTP status {}", answer.status);
         if verdict.rule.is_none() && (300..400).contains(&answer.status) {
             let fix = format!(

@@ -1,12 +1,15 @@
 //! Keeping secrets out of what people read.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderMap;
 use zeroize::Zeroizing;
 
 /// In place of what is not shown.
 const HIDDEN: &str = "•••";
 /// Enough of a gateway's words to recognise the fault by.
 const MAX_QUOTED_CHARS: usize = 160;
+/// A shorter word proves nothing.
+const MIN_PROOF_CHARS: usize = 8;
 /// A word with as many digits may be a code or a phone number.
 const SUSPECT_DIGITS: usize = 6;
 
@@ -22,6 +25,13 @@ impl Redactor {
             [secret.to_owned(), form, url].map(Zeroizing::new)
         });
         Self(spellings.collect())
+    }
+
+    /// And for what proved to the gateway who we are: some of them send it back.
+    pub(super) fn and(&self, proof: &HeaderMap) -> Self {
+        let words = proof.values().filter_map(|value| value.to_str().ok()?.rsplit(' ').next());
+        let words = words.filter(|word| word.len() >= MIN_PROOF_CHARS).map(|word| word.to_owned().into());
+        Self(self.0.iter().cloned().chain(words).collect())
     }
 
     /// The text without them.
@@ -52,6 +62,15 @@ mod tests {
         let redactor = Redactor::new(["s3c ret&", ""].into_iter());
         let text = "a s3c ret& b s3c+ret%26 c s3c%20ret%26 d";
         assert_eq!(redactor.hide(text), "a ••• b ••• c ••• d");
+    }
+
+    #[test]
+    fn what_proved_who_we_are_is_hidden_too_f7() {
+        let proof = [("authorization", "Basic dXNlcjpodW50ZXIy")];
+        let proof =
+            proof.map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+        let redactor = Redactor::new(["hunter2"].into_iter()).and(&proof.into_iter().collect());
+        assert_eq!(redactor.hide("got Basic dXNlcjpodW50ZXIy, hunter2"), "got Basic •••, •••");
     }
 
     #[test]

@@ -207,3 +207,64 @@ fn hex(bytes: impl Iterator<Item = u8>) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
     bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use minijinja::context;
+
+    use super::*;
+
+    fn render(url: bool, source: &str) -> Result<String, String> {
+        let mut templates = Templates::new(["base_url".to_owned(), "sid".to_owned()].into());
+        let compiled =
+            if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
+        let base = Value::from_safe_string("https://a.b/c".to_owned());
+        let context = context! {
+            to => "+1/../é?#{{ code }}",
+            code => "123456",
+            ttl_s => 300,
+            cfg => context! { base_url => base, sid => "" },
+        };
+        templates.render(&compiled.map_err(|error| error.to_string())?, &context)
+    }
+
+    #[test]
+    fn what_is_filled_into_a_url_is_escaped_but_for_the_base_url() {
+        let url = render(true, "{{ cfg.base_url }}/{{ to }}/{{ cfg.sid }}{{ ttl_s }}");
+        assert_eq!(url.as_deref(), Ok("https://a.b/c/%2B1%2F..%2F%C3%A9%3F%23%7B%7B%20code%20%7D%7D/300"));
+    }
+
+    #[test]
+    fn what_is_filled_in_is_never_a_template_d5() {
+        assert_eq!(render(false, "{{ to }}").as_deref(), Ok("+1/../é?#{{ code }}"));
+    }
+
+    #[test]
+    fn a_template_that_does_not_end_soon_ends_by_force() {
+        let error = render(false, &"{{ to }}".repeat(20_000)).expect_err("no fuel is left");
+        assert_eq!(error, "key: engine ran out of fuel");
+    }
+
+    #[test]
+    fn a_value_that_is_missing_is_an_error_that_quotes_nothing() {
+        assert!(render(false, "{{ 'x' if to == '' }}").expect_err("no else").contains("write `else ''`"));
+        assert_eq!(
+            render(false, "{{ to|shout }}"),
+            Err("key: unknown filter: filter shout is unknown".to_owned())
+        );
+        let error = render(false, "{{ to|trunc(to) }}").expect_err("no number");
+        assert!(error.starts_with("key: ") && !error.contains("+1"), "{error}");
+    }
+
+    #[test]
+    fn filters_write_what_gateways_ask_for() {
+        let filtered = |filter: &str| render(false, &format!("{{{{ to|{filter} }}}}")).expect("a text");
+        assert_eq!(filtered("digits"), "1");
+        assert_eq!(filtered("trunc(3)"), "+1/");
+        assert_eq!(filtered("trunc(7)|hex"), "2B312F2E2E2FC3A9");
+        assert_eq!(filtered("trunc(2)|ucs2hex"), "002B0031");
+        assert_eq!(filtered("trunc(2)|b64"), "KzE=");
+        assert_eq!(filtered("trunc(2)|json"), "\"+1\"");
+        assert_eq!(filtered("path|trunc(6)"), "%2B1%2");
+    }
+}

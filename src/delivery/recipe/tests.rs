@@ -4,7 +4,7 @@ mod load;
 mod shipped;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::*;
 use crate::config::{RecipeProvider, Recipes, SettingValue};
@@ -42,13 +42,17 @@ fn load(text: &str) -> Result<Recipe, String> {
     Recipe::load(&head).map_err(|error| error.to_string())
 }
 
-fn shipped() -> Vec<(String, Recipe)> {
-    let recipes = Recipes::embedded();
-    let load = |head: &Arc<config::Recipe>| {
-        let recipe = Recipe::load(head).unwrap_or_else(|error| panic!("{}: {error}", head.id));
-        (head.id.clone(), recipe)
-    };
-    recipes.iter().map(load).collect()
+/// Those that come with us, compiled once.
+fn shipped() -> &'static [(String, Recipe)] {
+    static SHIPPED: LazyLock<Vec<(String, Recipe)>> = LazyLock::new(|| {
+        let recipes = Recipes::embedded();
+        let load = |head: &Arc<config::Recipe>| {
+            let recipe = Recipe::load(head).unwrap_or_else(|error| panic!("{}: {error}", head.id));
+            (head.id.clone(), recipe)
+        };
+        recipes.iter().map(load).collect()
+    });
+    &SHIPPED
 }
 
 /// A provider's configuration as the reader would make it.

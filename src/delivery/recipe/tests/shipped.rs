@@ -33,6 +33,27 @@ fn every_shipped_recipe_shows_each_outcome_that_it_maps_and_its_request_c12() {
 }
 
 #[test]
+fn the_recipe_in_the_readme_loads_and_passes_its_own_examples() {
+    let readme = include_str!("../../../../providers/README.md");
+    let text = readme.split("```toml\n").find(|part| part.starts_with("schema")).expect("a recipe");
+    let recipe = load(text.split("```").next().expect("its end")).unwrap_or_else(|error| panic!("{error}"));
+    for report in recipe.run_examples() {
+        assert_eq!(report.fault, None, "{}", report.name);
+    }
+    assert_eq!(recipe.without_example(), BTreeSet::new());
+    let tables: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in template::NAMES {
+        assert!(tables.iter().any(|line| line.contains(&format!("`{name}`"))), "{name} is not documented");
+    }
+    for (_, recipe) in shipped() {
+        for outcome in recipe.outcomes() {
+            let row = format!("| `{}` |", outcome.as_str());
+            assert!(readme.contains(&row), "{row} is not documented");
+        }
+    }
+}
+
+#[test]
 fn nobody_has_run_these_against_the_live_gateways_and_they_say_so() {
     assert!(Recipes::embedded().iter().all(|recipe| recipe.verified.is_empty()));
 }
@@ -70,11 +91,11 @@ fn an_accepted_answer_that_is_cut_anywhere_is_not_accepted() {
             let body = json.or_else(|| example.response.text.clone()).expect("a body");
             for end in 0..body.len() {
                 let cut = &body.as_bytes()[..end];
-                let outcome = outcome(&recipe, example.response.status, cut);
+                let outcome = outcome(recipe, example.response.status, cut);
                 assert_ne!(outcome, Outcome::Accepted, "{id}: {:?}", String::from_utf8_lossy(cut));
                 cuts += 1;
             }
-            assert_eq!(outcome(&recipe, example.response.status, body.as_bytes()), Outcome::Accepted);
+            assert_eq!(outcome(recipe, example.response.status, body.as_bytes()), Outcome::Accepted);
         }
     }
     assert!(cuts > 300);
@@ -114,7 +135,7 @@ proptest! {
     ) {
         for (id, recipe) in shipped() {
             for body in [bytes.clone(), text.clone().into_bytes(), json.to_string().into_bytes()] {
-                prop_assert_ne!(outcome(&recipe, status, &body), Outcome::Accepted, "{}", id);
+                prop_assert_ne!(outcome(recipe, status, &body), Outcome::Accepted, "{}", id);
             }
         }
     }
@@ -129,9 +150,9 @@ proptest! {
             ("webhook", json!({"outcome": word})),
         ];
         for (id, recipe) in shipped() {
-            let shape = shapes.iter().find(|(name, _)| *name == id);
+            let shape = shapes.iter().find(|(name, _)| name == id);
             let Some((_, body)) = shape else { continue };
-            prop_assert_ne!(outcome(&recipe, status, body.to_string().as_bytes()), Outcome::Accepted, "{}", id);
+            prop_assert_ne!(outcome(recipe, status, body.to_string().as_bytes()), Outcome::Accepted, "{}", id);
         }
     }
 }

@@ -292,3 +292,36 @@ async fn a_trial_shows_what_leaves_and_the_rule_that_decides() {
     assert_eq!(trial.rule, Some(7));
     assert_eq!(trial.result.expect_err("no funds").kind(), "no_funds");
 }
+
+/// Where a subscriber writes.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_no_rule_knows_is_an_alarm_and_no_log_holds_a_secret_f7() {
+    let (log, server) = (Log::default(), answering(body(&format!("{{\"x\": \"{CANARY} {CODE}\"}}"))).await);
+    let writer = log.clone();
+    let subscriber = crate::telemetry::subscriber(
+        config::Log { level: tracing::Level::TRACE, format: config::LogFormat::Human },
+        move || writer.clone(),
+    );
+    let guard = tracing::subscriber::set_default(subscriber);
+    // The clock of other tests' threads may have settled that nobody listens.
+    tracing::callsite::rebuild_interest_cache();
+    let error = send(&server.uri()).await.expect_err("unknown");
+    drop(guard);
+    assert_eq!(error.kind(), "unknown");
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("UTF-8");
+    assert!(text.contains("ERROR") && text.contains("provider=\"test\""), "{text}");
+    assert!(!text.contains(CANARY) && !text.contains(CODE) && !text.contains("http://"), "{text}");
+}
