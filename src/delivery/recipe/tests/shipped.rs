@@ -143,6 +143,9 @@ proptest! {
     /// The right shape with a wrong word in the place that decides.
     #[test]
     fn no_random_word_in_the_place_that_decides_is_accepted(word in any_json(), status in 200u16..300) {
+        let text = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+        // The words for success themselves, once in a million runs.
+        prop_assume!(!["0", "1", "3", "sent", "queued", "sending", "accepted"].contains(&text.as_str()));
         let shapes = [
             ("twilio", json!({"sid": "SM1", "status": word})),
             ("vonage", json!({"messages": [{"message-id": "1", "status": "0"}, {"status": word}]})),
