@@ -133,7 +133,7 @@ impl App {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
-        let providers = providers.map_or_else(|| delivery::build(&config.providers), Ok)?;
+        let providers = providers.map_or_else(|| delivery::build(&config.providers, &clock), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),

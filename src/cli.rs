@@ -6,11 +6,13 @@
 mod demo;
 mod guard;
 mod import;
+mod provider;
 mod serve;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -19,7 +21,7 @@ use crate::app::StartError;
 use crate::config::{Config, ConfigError, Mode, REFERENCE};
 use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
-use crate::{ambient, jobs, telemetry};
+use crate::{ambient, delivery, jobs, telemetry};
 
 /// The login server in front of your chat backend.
 #[derive(Parser)]
@@ -51,6 +53,32 @@ enum Command {
     /// Bring users along.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Look at, and try, the gateways that send codes.
+    #[command(subcommand)]
+    Provider(ProviderCommand),
+}
+
+#[derive(Subcommand)]
+enum ProviderCommand {
+    /// Show the recipes that there are, and which are configured.
+    List,
+    /// Load recipes and run their examples, without a network.
+    Check {
+        /// The recipes.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Send one message for real, and show what leaves (without secrets) and what comes back.
+    SendTest {
+        /// Its name in the configuration.
+        name: String,
+        /// A number, or a mailbox.
+        #[arg(long)]
+        to: String,
+        /// What to say, in place of a message with a code.
+        #[arg(long)]
+        text: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -137,6 +165,9 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
                 Mode::Development => "development",
                 Mode::Production => "production",
             };
+            // Recipes are compiled here, too: what a start would refuse is refused.
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            delivery::build(&config.providers, &clock).map_err(StartError::from)?;
             let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
             writeln!(
                 out,
@@ -161,6 +192,11 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         }
         Command::Guard(GuardCommand::Open { address, by, why }) => {
             guard::open(&open_store(&load()?)?, &address, &by, &why, out).await?;
+        }
+        Command::Provider(ProviderCommand::List) => provider::list(&load()?, out)?,
+        Command::Provider(ProviderCommand::Check { files }) => provider::check(&files, out)?,
+        Command::Provider(ProviderCommand::SendTest { name, to, text }) => {
+            provider::send_test(&load()?, &name, &to, text, out).await?;
         }
         Command::Users(UsersCommand::Import { file, upstream }) => {
             let config = load()?;

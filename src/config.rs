@@ -10,6 +10,7 @@ mod messages;
 mod otp;
 mod providers;
 mod reader;
+mod recipes;
 mod routes;
 pub mod secret_file;
 mod server;
@@ -27,6 +28,7 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
+pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use smtp::{SmtpProvider, SmtpSecurity};
@@ -76,6 +78,8 @@ pub struct Config {
     pub mesibo: ClientTexts,
     /// The chat backends, by name; a name is a realm.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The gateways that are known, whether or not a provider uses them.
+    pub recipes: Recipes,
     /// The ways out, by name.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Which provider is tried first, per channel.
@@ -190,7 +194,8 @@ impl Config {
         let known = apps::Known { upstreams: &upstreams, texts: &messages, length, lifetime };
         let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);
-        let providers = providers::read_providers(&root, assumed);
+        let recipes = recipes::read(&root);
+        let providers = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers);
         root.finish();
         Some(Self {
@@ -207,6 +212,7 @@ impl Config {
             messages,
             mesibo,
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
+            recipes,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             routes,
         })

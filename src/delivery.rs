@@ -5,6 +5,7 @@
 
 mod console;
 mod messages;
+pub(crate) mod recipe;
 mod route;
 mod smtp;
 
@@ -16,8 +17,8 @@ use futures_util::future::BoxFuture;
 
 pub use self::messages::{Long, Messages, Occasion, Text};
 pub use self::route::{Courier, Report};
+use crate::ambient::Clock;
 use crate::config::ProviderConfig;
-
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
@@ -118,11 +119,11 @@ impl SendError {
     }
 }
 
-/// A provider cannot be set up.
+/// A provider that cannot be had. The text names its configuration key and the fix.
 #[derive(Debug, thiserror::Error)]
 #[error("providers.{name}: {reason}")]
 pub struct BuildError {
-    /// Its name.
+    /// Its name in the configuration.
     pub name: String,
     /// Why, and what to do.
     pub reason: String,
@@ -131,13 +132,24 @@ pub struct BuildError {
 /// Builds the configured providers.
 ///
 /// # Errors
-/// [`BuildError`], with the fix.
-pub fn build(providers: &BTreeMap<String, ProviderConfig>) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
+/// With the first one that cannot be: a recipe that is wrong, no certificate authorities.
+pub fn build(
+    providers: &BTreeMap<String, ProviderConfig>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
     let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
-        Ok(match config {
-            ProviderConfig::Console(console) => Arc::new(console::Console::new(name, console)),
-            ProviderConfig::Smtp(config) => Arc::new(smtp::Smtp::new(name, config)?),
-        })
+        match config {
+            ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
+            ProviderConfig::Smtp(config) => Ok(Arc::new(smtp::Smtp::new(name, config)?)),
+            ProviderConfig::Recipe(config) => {
+                let made = recipe::Gateway::new(name, config, Arc::clone(clock));
+                let fault = |error: recipe::GatewayError| BuildError {
+                    name: name.clone(),
+                    reason: error.to_string(),
+                };
+                Ok(Arc::new(made.map_err(fault)?))
+            }
+        }
     };
     providers.iter().map(build).collect()
 }

@@ -20,6 +20,7 @@
 //! | 1 | [`upstream`] | the chat backends |
 //! | 0 | [`domain`] | the rules, without I/O |
 //! | 0 | [`config`] | typed configuration that is already valid |
+//! | 0 | [`outbound`] | the one way to make HTTP calls |
 //! | 0 | [`ambient`] | time, randomness and the environment, as parameters |
 //! | 0 | [`telemetry`] | logs and metrics |
 //!
@@ -47,6 +48,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod login;
+pub mod outbound;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

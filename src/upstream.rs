@@ -4,7 +4,6 @@
 //! the backend's own words to a client. An operator's fault is logged once, with the fix.
 
 mod fault;
-mod http;
 mod jwt;
 mod mesibo;
 
@@ -19,9 +18,8 @@ use crate::ambient::{Clock, Entropy};
 use crate::config::UpstreamConfig;
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
+use crate::outbound::{self, ClientError};
 
-pub use http::ClientError;
-pub(crate) use http::client as http_client;
 pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.
@@ -67,6 +65,15 @@ pub enum UpstreamError {
     /// It may or may not have minted.
     #[error("the backend's answer was lost: {0}")]
     Unknown(String),
+}
+
+impl From<outbound::Fault> for UpstreamError {
+    fn from(fault: outbound::Fault) -> Self {
+        match fault {
+            outbound::Fault::NotSent(text) => Self::Unavailable(text),
+            outbound::Fault::Unknown(text) => Self::Unknown(text),
+        }
+    }
 }
 
 impl UpstreamError {

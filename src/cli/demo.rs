@@ -14,7 +14,7 @@ use crate::ambient::SystemEntropy;
 use crate::app::{App, World};
 use crate::config::{CallLimits, Config};
 use crate::domain::ids::{ClientSecret, MessageId};
-use crate::upstream;
+use crate::outbound;
 
 const LIMITS: CallLimits =
     CallLimits { connect_timeout: Duration::from_secs(5), timeout: Duration::from_secs(20) };
@@ -67,7 +67,7 @@ async fn log_in(url: &str, outbox: &Path, out: &mut (dyn Write + Send)) -> Resul
 }
 
 async fn post(url: &str, body: &str, out: &mut (dyn Write + Send)) -> Result<Value, CommandError> {
-    let client = upstream::http_client(LIMITS).map_err(|error| failed(&error.to_string()))?;
+    let client = outbound::client(LIMITS).map_err(|error| failed(&error.to_string()))?;
     writeln!(out, "  > POST {url}\n  > {body}")?;
     let sent = client.post(url).body(body.to_owned()).send().await;
     let response = sent.map_err(|error| failed(&error.to_string()))?;

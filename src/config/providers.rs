@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Mode;
 use super::reader::Section;
+use super::recipes::{self, RecipeProvider, Recipes};
 use super::smtp::{self, SmtpProvider};
 use crate::domain::channel::Channel;
 
@@ -15,6 +16,8 @@ pub enum ProviderConfig {
     Console(ConsoleProvider),
     /// Hands mails to a server.
     Smtp(SmtpProvider),
+    /// Calls a gateway as a recipe says.
+    Recipe(RecipeProvider),
 }
 
 impl ProviderConfig {
@@ -24,6 +27,7 @@ impl ProviderConfig {
         match self {
             Self::Console(_) => Channel::Sms,
             Self::Smtp(_) => Channel::Email,
+            Self::Recipe(provider) => provider.recipe.channel,
         }
     }
 }
@@ -38,11 +42,21 @@ pub struct ConsoleProvider {
 const CONSOLE: &str = "console";
 
 /// `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
-pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String, Option<ProviderConfig>> {
+pub(super) fn read_providers(
+    root: &Section<'_>,
+    mode: Mode,
+    recipes: &Recipes,
+) -> BTreeMap<String, Option<ProviderConfig>> {
     let mut providers = BTreeMap::new();
     let sections = root.named("providers");
     let none = sections.is_empty();
     for (name, section) in sections {
+        if section.has("recipe") {
+            let provider = recipes::read_provider(&section, mode, recipes);
+            section.finish();
+            providers.insert(name, provider.map(ProviderConfig::Recipe));
+            continue;
+        }
         let config = match section.optional::<String>("kind").as_deref() {
             Some("console") if mode == Mode::Production => {
                 section.problem("kind", "production does not write codes to its log: configure a gateway");
@@ -51,7 +65,10 @@ pub(super) fn read_providers(root: &Section<'_>, mode: Mode) -> BTreeMap<String,
             Some("console") => Some(read_console(&section)),
             Some("smtp") => smtp::read(&section).map(ProviderConfig::Smtp),
             Some(_) | None => {
-                section.problem("kind", "must be \"smtp\" or \"console\"");
+                section.problem(
+                    "kind",
+                    "must be \"smtp\" or \"console\"; or name a gateway: recipe = \"twilio\"",
+                );
                 providers.insert(name, None);
                 continue;
             }

@@ -302,6 +302,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Takes all keys for read, where what would read them is not known.
+    pub(super) fn pass_over(&self) {
+        self.read.borrow_mut().extend(self.keys());
+    }
+
     /// Whether `key` is set.
     pub(super) fn has(&self, key: &str) -> bool {
         self.child(key).is_some()

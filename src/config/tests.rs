@@ -4,6 +4,7 @@ mod environment;
 mod messages;
 mod modes;
 mod problems;
+mod recipes;
 mod reference;
 mod secrets;
 mod smtp;

@@ -209,7 +209,8 @@ fn read_call_limits(section: &Section<'_>) -> CallLimits {
     CallLimits { connect_timeout: time("connect_timeout", 3), timeout: time("timeout", 10) }
 }
 
-fn is_private(url: &Url) -> bool {
+/// Whether a URL leads to this host or a private network.
+pub(super) fn is_private(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private(),

@@ -13,10 +13,10 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::fault::FaultLog;
-use super::http::{ClientError, classify, client, read_capped};
 use super::{ChatToken, Subject, Upstream, UpstreamError};
 use crate::config::MesiboUpstream;
 use crate::domain::address::Address;
+use crate::outbound::{ClientError, MAX_ANSWER_BYTES, classify, client, read_capped};
 
 /// mesibo's clients take nothing shorter for a token.
 const MIN_TOKEN_CHARS: usize = 17;
@@ -115,7 +115,7 @@ impl Mesibo {
 
     async fn post(&self, request: &Request<'_>) -> Result<Value, UpstreamError> {
         let sent = self.client.post(self.url.clone()).json(request).send().await;
-        let response = sent.map_err(|error| classify(&error))?;
+        let response = sent.map_err(|error| UpstreamError::from(classify(&error)))?;
         let status = response.status();
         if status.is_redirection() {
             return Err(UpstreamError::Misconfigured(format!(
@@ -127,7 +127,7 @@ impl Mesibo {
         if status.is_server_error() {
             return Err(UpstreamError::Unknown(format!("HTTP status {}", status.as_u16())));
         }
-        let body = read_capped(response).await?;
+        let body = read_capped(response, MAX_ANSWER_BYTES).await?;
         match serde_json::from_slice::<Value>(&body) {
             Ok(answer) if answer.get("result") == Some(&Value::Bool(true)) && status.is_success() => {
                 Ok(answer)

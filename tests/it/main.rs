@@ -24,6 +24,7 @@ mod edge;
 mod email;
 mod guard;
 mod journey;
+mod kannel;
 mod leak;
 mod malformed;
 mod messages;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use latchkey::ambient::SeededEntropy;
+use latchkey::ambient::{Clock, ManualClock};
 use latchkey::config::Config;
 use latchkey::delivery::{self, OutgoingCode, Provider, Receipt, SendError, Text};
 use latchkey::domain::address::Address;
@@ -22,7 +23,8 @@ const TO: &str = "ann.lee+x@mail.example";
 fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildError> {
     let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
-    delivery::build(&config.providers).map(|mut built| built.remove(0))
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(crate::harness::app::now()));
+    delivery::build(&config.providers, &clock).map(|mut built| built.remove(0))
 }
 
 /// The provider for a sink, with these lines more.

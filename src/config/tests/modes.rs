@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::challenge::Dialect;
 use crate::domain::channel::Channel;
 
-/// A production document with nothing wrong but that it has no way out: no gateway can be configured yet.
+/// A production document with nothing wrong.
 fn production(folder: &Path) -> toml::Table {
     let pepper = folder.join("pepper");
     std::fs::write(&pepper, PEPPER).expect("a file");
@@ -36,6 +36,11 @@ fn production(folder: &Path) -> toml::Table {
         kind = "jwt"
         algorithm = "HS256"
         key = "0123456789abcdef0123456789abcdef"
+        [providers.sms]
+        recipe = "twilio"
+        account_sid = "AC0123456789abcdef0123456789abcdef"
+        auth_token = "a token"
+        sender = "+14155552672"
         "#
     ))
 }
@@ -57,8 +62,10 @@ fn development_with_no_file_works_at_once() {
     assert!(
         matches!(&config.otp.pepper, PepperSource::Generated(path) if path == Path::new("latchkey.pepper"))
     );
-    let console = ProviderConfig::Console(ConsoleProvider { file: None });
-    assert_eq!(format!("{:?}", config.providers), format!("{:?}", BTreeMap::from([("console", console)])));
+    assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["console"]);
+    assert!(
+        matches!(&config.providers["console"], ProviderConfig::Console(console) if console.file.is_none())
+    );
     assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["console"]);
     assert!(!config.routes.offers(Channel::Voice));
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
@@ -110,20 +117,34 @@ fn development_off_loopback_must_be_asked_for_l4_l8() {
 }
 
 #[test]
-fn a_valid_production_document_lacks_only_a_gateway() {
+fn a_valid_production_document_loads() {
     let folder = tempfile::tempdir().expect("a folder");
-    let found = problems(Config::parse(production(folder.path()), FILE, &BTreeMap::new()));
-    let wanted = "providers (not set): production needs a way out for codes: write [providers.…]";
-    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [wanted]);
+    let config = Config::parse(production(folder.path()), FILE, &BTreeMap::new()).expect("no problems");
+    assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["sms"]);
 }
 
 /// Makes one thing unsafe.
 type Change = fn(&mut toml::Table, &Path);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table, one line of each case")]
 fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
-    const NO_WAY_OUT: &str = "providers";
-    let cases: [(&str, Change, &[&str]); 12] = [
+    let cases: [(&str, Change, &[&str]); 14] = [
+        (
+            "no way out for codes",
+            |document, _| {
+                document.remove("providers");
+            },
+            &["providers"],
+        ),
+        (
+            "F4: a gateway in clear, on this host or not",
+            |document, _| {
+                let sms = section(section(document, "providers"), "sms");
+                sms.insert("base_url".to_owned(), "http://127.0.0.1:1".into());
+            },
+            &["providers.sms.base_url"],
+        ),
         (
             "L4: codes in the log",
             |document, _| {
@@ -136,57 +157,57 @@ fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
             |document, _| {
                 section(document, "otp").remove("pepper_file");
             },
-            &["otp.pepper_file", NO_WAY_OUT],
+            &["otp.pepper_file"],
         ),
         (
             "K2: a pepper file that is not there",
             |_, folder| std::fs::remove_file(folder.join("pepper")).expect("a file"),
-            &["otp.pepper_file", NO_WAY_OUT],
+            &["otp.pepper_file"],
         ),
         (
             "K2: a pepper that others can read",
             |_, folder| set_mode(&folder.join("pepper"), 0o644),
-            &["otp.pepper_file", NO_WAY_OUT],
+            &["otp.pepper_file"],
         ),
         (
             "K2: a short pepper",
             |_, folder| std::fs::write(folder.join("pepper"), "k1 0011").expect("a file"),
-            &["otp.pepper_file", NO_WAY_OUT],
+            &["otp.pepper_file"],
         ),
         (
             "L8: no listed apps",
             |document, _| {
                 document.remove("apps");
             },
-            &["apps", NO_WAY_OUT],
+            &["apps"],
         ),
         (
             "C2: no countries",
             |document, _| {
                 document.remove("policy");
             },
-            &["policy.countries", NO_WAY_OUT],
+            &["policy.countries"],
         ),
         (
             "C2: an empty list of countries",
             |document, _| {
                 section(document, "policy").insert("countries".to_owned(), toml::Value::Array(Vec::new()));
             },
-            &["policy.countries", NO_WAY_OUT],
+            &["policy.countries"],
         ),
         (
             "L8: plain http",
             |document, _| {
                 document.insert("public_url".to_owned(), "http://login.example.com".into());
             },
-            &["public_url", NO_WAY_OUT],
+            &["public_url"],
         ),
         (
             "L8: no public_url, whose default is plain http",
             |document, _| {
                 document.remove("public_url");
             },
-            &["public_url", NO_WAY_OUT],
+            &["public_url"],
         ),
         (
             "L8: a generated signing key",
@@ -194,14 +215,14 @@ fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
                 let own = section(section(document, "upstreams"), "own");
                 *own = table("kind = \"jwt\"");
             },
-            &["upstreams.own.key_file", NO_WAY_OUT],
+            &["upstreams.own.key_file"],
         ),
         (
             "L8: no chat backend",
             |document, _| {
                 document.remove("upstreams");
             },
-            &["upstreams", "apps[0].upstream", "apps[1].upstream", NO_WAY_OUT],
+            &["upstreams", "apps[0].upstream", "apps[1].upstream"],
         ),
     ];
     for (name, change, wanted) in cases {
@@ -221,7 +242,6 @@ fn production_takes_no_app_by_default_and_development_flags_do_not_help_it_l8() 
 
 #[test]
 fn in_production_the_dialect_is_that_of_the_backend() {
-    // Read piece by piece: as a whole the document lacks a gateway.
     let folder = tempfile::tempdir().expect("a folder");
     let mut document = production(folder.path());
     let both = toml::Value::Array(vec!["v1".into(), "mesibo".into()]);
@@ -232,19 +252,10 @@ fn in_production_the_dialect_is_that_of_the_backend() {
         .expect("an app")
         .extend([("id".to_owned(), "com.example.both".into()), ("dialects".to_owned(), both)]);
     apps.push(third);
-    let document = reader::Document::new(document, FILE, &BTreeMap::new());
-    let root = document.root();
-    let public_url = server::read_public_url(&root, Mode::Production);
-    let upstreams = upstreams::read(&root, Mode::Production, &public_url);
-    let length = crate::domain::code::CodeLength::SIX;
-    let texts = super::super::messages::read_texts(&root);
-    let lifetime = otp::MAX_LIFETIME;
-    let known = apps::Known { upstreams: &upstreams, texts: &texts, length, lifetime };
-    let apps = apps::read_apps(&root, Mode::Production, &known);
+    let apps = Config::parse(document, FILE, &BTreeMap::new()).expect("no problems").apps;
     let dialects = |id: &str| apps.find(id).expect("the app").dialects.clone();
     assert_eq!(dialects("com.example.chat"), [Dialect::Mesibo]);
     assert_eq!(dialects("com.example.own"), [Dialect::V1]);
     assert_eq!(dialects("com.example.both"), [Dialect::V1, Dialect::Mesibo]);
     assert!(apps.find("com.anything").is_none());
-    assert_eq!(document.into_findings().0, []);
 }

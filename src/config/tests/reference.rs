@@ -117,7 +117,10 @@ fn the_examples_of_the_reference_are_valid() {
         ("upstreams.chat", "app_token", "a token"),
         ("upstreams.own", "key", "a key"),
         ("providers.mail", "password", "a password"),
+        ("providers.twilio", "auth_token", "a token"),
     ];
+    let recipes = folder.path().display().to_string();
+    document.insert("providers_dir".to_owned(), recipes.into()).expect("the folder of recipes");
     for (section, key, text) in sections {
         let place = section.split('.').fold(&mut document, |place, name| {
             place.get_mut(name).and_then(toml::Value::as_table_mut).expect("a section")

@@ -14,7 +14,7 @@ struct Secret {
     found: fn(&Config) -> &str,
 }
 
-const SECRETS: [Secret; 5] = [
+const SECRETS: [Secret; 6] = [
     Secret {
         section: "[database]",
         key: "url",
@@ -62,6 +62,18 @@ const SECRETS: [Secret; 5] = [
                 panic!("not what was set")
             };
             password.expose_secret()
+        },
+    },
+    // One stands for those of all recipes: what a secret is, each recipe declares.
+    Secret {
+        section: "[providers.sms]\nrecipe = \"vonage\"\napi_key = \"key\"\nsender = \"Us\"",
+        key: "api_secret",
+        valid: "hunter2",
+        found: |config| {
+            let ProviderConfig::Recipe(provider) = &config.providers["sms"] else {
+                panic!("not what was set")
+            };
+            provider.settings["api_secret"].reveal()
         },
     },
 ];

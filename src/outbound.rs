@@ -1,7 +1,7 @@
-//! HTTP to the backends.
+//! HTTP to others: chat backends, gateways.
 //!
 //! Guarantees: every client has deadlines, verifies TLS, follows no redirect, uses no proxy from the environment and
-//! repeats nothing by itself; no answer is read beyond [`MAX_ANSWER_BYTES`]; and no error text holds a URL, a header
+//! repeats nothing by itself; no answer is read beyond its cap; and no error text holds a URL, a header
 //! or a body, because any of them may hold a secret.
 
 use std::error::Error;
@@ -10,10 +10,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use reqwest::{Client, Response};
 
-use super::UpstreamError;
 use crate::config::CallLimits;
 
-/// Far more than any backend's answer to a mint.
+/// Far more than any backend's or gateway's answer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Shorter than the usual 60 s after which servers and NATs drop idle connections.
@@ -29,7 +28,16 @@ pub struct ClientError {
     reason: String,
 }
 
-/// Makes the client of one backend; its connections are kept and shared by all calls.
+/// A call without an answer, sorted by what may have happened at the other end. Texts are for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It certainly never arrived.
+    NotSent(String),
+    /// It may have been acted on.
+    Unknown(String),
+}
+
+/// Makes the client of one backend or gateway; its connections are kept and shared by all calls.
 pub(crate) fn client(limits: CallLimits) -> Result<Client, ClientError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that makes a client, with every limit set")]
     let builder = Client::builder();
@@ -38,7 +46,7 @@ pub(crate) fn client(limits: CallLimits) -> Result<Client, ClientError> {
         .connect_timeout(limits.connect_timeout)
         .timeout(limits.timeout)
         .redirect(reqwest::redirect::Policy::none())
-        // A second mint signs the user out of the first: only the use case may try again.
+        // A second mint signs the user out of the first, a second message costs: only the use case may try again.
         .retry(reqwest::retry::never())
         .no_proxy()
         .tcp_nodelay(true)
@@ -58,28 +66,31 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 }
 
 /// Reads the body, but gives up on one that is larger than the cap, whatever its `Content-Length` says.
-pub(crate) async fn read_capped(mut response: Response) -> Result<BytesMut, UpstreamError> {
+pub(crate) async fn read_capped(mut response: Response, max_bytes: usize) -> Result<BytesMut, Fault> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(UpstreamError::Unknown("its answer is larger than 64 KiB".to_owned()));
+        if body.len() + chunk.len() > max_bytes {
+            return Err(Fault::Unknown(format!(
+                "its answer is larger than {} KiB",
+                max_bytes.div_ceil(1024)
+            )));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// Tells a call that certainly never reached the backend from one that may have.
-pub(crate) fn classify(error: &reqwest::Error) -> UpstreamError {
+/// Tells a call that certainly never arrived from one that may have.
+pub(crate) fn classify(error: &reqwest::Error) -> Fault {
     if error.is_builder() {
-        return UpstreamError::Unavailable("the request could not be built".to_owned());
+        return Fault::NotSent("the request could not be built".to_owned());
     }
     if error.is_connect() {
-        return UpstreamError::Unavailable(connect_fault(error));
+        return Fault::NotSent(connect_fault(error));
     }
     let text =
         if error.is_timeout() { "no answer in time" } else { "the connection broke before the answer" };
-    UpstreamError::Unknown(text.to_owned())
+    Fault::Unknown(text.to_owned())
 }
 
 /// Only the kind: the full text may name more than a log should hold.
@@ -119,9 +130,9 @@ mod tests {
     const LIMITS: CallLimits =
         CallLimits { connect_timeout: Duration::from_millis(200), timeout: Duration::from_millis(200) };
 
-    async fn call(url: &str) -> Result<BytesMut, UpstreamError> {
+    async fn call(url: &str) -> Result<BytesMut, Fault> {
         let sent = client(LIMITS).expect("authorities").post(url).body("secret=s3cret").send().await;
-        read_capped(sent.map_err(|error| classify(&error))?).await
+        read_capped(sent.map_err(|error| classify(&error))?, MAX_ANSWER_BYTES).await
     }
 
     /// Answers one connection with `head`, then holds it open for a client's whole patience, or closes it.
@@ -151,18 +162,18 @@ mod tests {
             answering(ResponseTemplate::new(200).set_body_bytes(vec![b'x'; MAX_ANSWER_BYTES + 1])).await;
         assert_eq!(
             call(&server.uri()).await,
-            Err(UpstreamError::Unknown("its answer is larger than 64 KiB".to_owned()))
+            Err(Fault::Unknown("its answer is larger than 64 KiB".to_owned()))
         );
     }
 
     #[tokio::test]
     async fn a_slow_or_dripping_or_cut_answer_may_have_minted_f4() {
-        let late = Err(UpstreamError::Unknown("no answer in time".to_owned()));
+        let late = Err(Fault::Unknown("no answer in time".to_owned()));
         let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(30))).await;
         assert_eq!(call(&server.uri()).await, late);
         let dripping = raw_server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", true);
         assert_eq!(call(&format!("http://{dripping}/")).await, late);
-        let cut = Err(UpstreamError::Unknown("the connection broke before the answer".to_owned()));
+        let cut = Err(Fault::Unknown("the connection broke before the answer".to_owned()));
         let half = raw_server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", false);
         assert_eq!(call(&format!("http://{half}/")).await, cut);
         let nothing = raw_server("", false);
@@ -173,11 +184,11 @@ mod tests {
     async fn without_a_connection_nothing_was_minted_and_the_text_holds_no_url_f7() {
         let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
         let error = call(&format!("http://user:s3cret@{closed}/?token=s3cret")).await.expect_err("no server");
-        assert_eq!(error, UpstreamError::Unavailable("no connection: connection refused".to_owned()));
+        assert_eq!(error, Fault::NotSent("no connection: connection refused".to_owned()));
         let plain = raw_server("HTTP/1.1 400 Bad Request\r\n\r\n", false);
         let error = call(&format!("https://{plain}/?token=s3cret")).await.expect_err("no TLS");
-        assert!(matches!(&error, UpstreamError::Unavailable(text) if text.contains("TLS")), "{error:?}");
-        assert!(!format!("{error} {error:?}").contains("s3cret"));
+        assert!(matches!(&error, Fault::NotSent(text) if text.contains("TLS")), "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cret"));
     }
 
     #[test]

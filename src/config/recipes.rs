@@ -1,0 +1,353 @@
+//! Recipes: gateways described as data, and the settings that each one declares.
+//!
+//! Guarantees: a recipe in [`Recipes`] has an id, a channel and settings that can be asked for; what it sends and how
+//! it reads the answer is `delivery`'s. A provider's settings are all there, match their patterns, and its base URL is
+//! `https`, or `http` to a private host where that was asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regex_lite::Regex;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::Mode;
+use super::reader::Section;
+use super::upstreams::is_private;
+use crate::domain::channel::Channel;
+
+/// The recipes that come with us.
+const EMBEDDED: [&str; 5] = [
+    include_str!("../../providers/infobip.toml"),
+    include_str!("../../providers/kannel.toml"),
+    include_str!("../../providers/twilio.toml"),
+    include_str!("../../providers/vonage.toml"),
+    include_str!("../../providers/webhook.toml"),
+];
+
+/// The setting that every recipe has: where the gateway is.
+pub const BASE_URL: &str = "base_url";
+
+/// Keys of `[providers.NAME]` that are ours, so that no recipe may declare them.
+const RESERVED: [&str; 4] = ["recipe", "kind", "vars", "allow_http"];
+
+/// What the head of a recipe says.
+#[derive(Clone)]
+pub struct Recipe {
+    /// Its name in `recipe = "…"`; that of its file.
+    pub id: String,
+    /// The gateway's name, for people.
+    pub name: String,
+    /// How its messages travel.
+    pub channel: Channel,
+    /// When somebody last ran it against the live gateway; empty is never.
+    pub verified: String,
+    /// What an operator sets.
+    pub settings: BTreeMap<String, Declared>,
+    /// All of it, for the interpreter.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Recipe").field(&self.id).finish()
+    }
+}
+
+/// A setting as its recipe declares it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Declared {
+    /// What the gateway calls it.
+    pub label: String,
+    /// Whether there is nothing without it.
+    pub required: bool,
+    /// Whether it is shown to nobody.
+    pub secret: bool,
+    /// What it is when it is not set.
+    pub default: String,
+    /// A regular expression that the whole of it must match.
+    pub pattern: String,
+}
+
+impl Declared {
+    /// Whether a value has the declared form.
+    #[must_use]
+    pub fn admits(&self, value: &str) -> bool {
+        // A pattern that does not compile was refused when the recipe was read.
+        self.pattern.is_empty() || whole(&self.pattern).is_ok_and(|pattern| pattern.is_match(value))
+    }
+}
+
+fn whole(pattern: &str) -> Result<Regex, regex_lite::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
+}
+
+impl Recipe {
+    /// Reads the head of a recipe.
+    ///
+    /// # Errors
+    /// With the key that is wrong, and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            id: String,
+            name: String,
+            channel: String,
+            #[serde(default)]
+            verified: String,
+            #[serde(default)]
+            settings: BTreeMap<String, Declared>,
+        }
+        let head: Head = toml::from_str(text).map_err(|error| error.to_string())?;
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(plain);
+        if !is_name(&head.id) {
+            return Err("id: must be of a-z, 0-9 and _, as the file's name".to_owned());
+        }
+        let Some(channel) = Channel::parse(&head.channel) else {
+            let known = Channel::ALL.map(Channel::as_str).join(", ");
+            return Err(format!("channel: must be one of {known}"));
+        };
+        for (key, declared) in &head.settings {
+            let fault = |text: &str| Err(format!("settings.{key}: {text}"));
+            if !is_name(key) || key.contains("__") {
+                return fault("a setting's name must be of a-z, 0-9 and single _");
+            }
+            if RESERVED.contains(&key.as_str()) || key.ends_with("_file") {
+                return fault("this name is taken by the configuration; choose another");
+            }
+            if let Err(error) = whole(&declared.pattern) {
+                return fault(&format!("its pattern is no regular expression: {error}"));
+            }
+            if declared.secret && !declared.default.is_empty() {
+                return fault("a secret has no default; remove it");
+            }
+            if declared.required && !declared.default.is_empty() {
+                return fault("what is required needs no default; keep one");
+            }
+            if !declared.default.is_empty() && !declared.admits(&declared.default) {
+                return fault("its default does not match its pattern");
+            }
+        }
+        let base = head.settings.get(BASE_URL);
+        if base.is_none_or(|base| base.secret || (!base.required && base.default.is_empty())) {
+            let fix = "declare it with a default, or required: it says where the gateway is, also for tests";
+            return Err(format!("settings.{BASE_URL}: {fix}"));
+        }
+        Ok(Self {
+            id: head.id,
+            name: head.name,
+            channel,
+            verified: head.verified,
+            settings: head.settings,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// The recipes that providers may name.
+#[derive(Debug, Clone)]
+pub struct Recipes(BTreeMap<String, Arc<Recipe>>);
+
+impl Recipes {
+    /// Those that come with us.
+    #[must_use]
+    pub fn embedded() -> Self {
+        // A shipped recipe that does not parse fails the tests.
+        let recipes = EMBEDDED.into_iter().filter_map(|text| Recipe::parse(text).ok());
+        Self(recipes.map(|recipe| (recipe.id.clone(), Arc::new(recipe))).collect())
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Recipe>> {
+        self.0.values()
+    }
+
+    /// The one of this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Arc<Recipe>> {
+        self.0.get(id)
+    }
+
+    /// Adds the recipes of a folder, which go before those of the same id; says what is wrong with each that is.
+    fn add_folder(&mut self, folder: &Path) -> Vec<String> {
+        let mut faults = Vec::new();
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return vec![format!("cannot read {}: {error}", folder.display())],
+        };
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        files.sort();
+        for file in files {
+            let read = std::fs::read_to_string(&file).map_err(|error| error.to_string());
+            match read.and_then(|text| Recipe::parse(&text)) {
+                Ok(recipe) if file.file_stem().is_some_and(|stem| *stem == *recipe.id) => {
+                    self.0.insert(recipe.id.clone(), Arc::new(recipe));
+                }
+                Ok(recipe) => {
+                    faults.push(format!("{}: must be named {}.toml, as its id", file.display(), recipe.id));
+                }
+                Err(error) => faults.push(format!("{}: {error}", file.display())),
+            }
+        }
+        faults
+    }
+}
+
+/// Reads `providers_dir`.
+pub(super) fn read(root: &Section<'_>) -> Recipes {
+    let mut recipes = Recipes::embedded();
+    if let Some(folder) = root.optional::<PathBuf>("providers_dir") {
+        for fault in recipes.add_folder(&folder) {
+            root.problem("providers_dir", &fault);
+        }
+    }
+    recipes
+}
+
+/// A value of a setting.
+#[derive(Debug, Clone)]
+pub enum SettingValue {
+    /// That anybody may see.
+    Plain(String),
+    /// That nobody may.
+    Secret(SecretString),
+}
+
+impl SettingValue {
+    /// The value itself, for the request.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.expose_secret(),
+        }
+    }
+
+    /// Whether nobody may see it.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+}
+
+/// `[providers.NAME]` with `recipe = "…"`.
+#[derive(Debug, Clone)]
+pub struct RecipeProvider {
+    /// What to do.
+    pub recipe: Arc<Recipe>,
+    /// A value for every declared setting; empty where it is neither set nor required.
+    pub settings: BTreeMap<String, SettingValue>,
+    /// The operator's own words for templates, such as an identifier that one country's law asks for.
+    pub vars: BTreeMap<String, String>,
+}
+
+/// `None` when a problem was noted that leaves nothing to go on with.
+pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes) -> Option<RecipeProvider> {
+    let id = section.optional::<String>("recipe")?;
+    let Some(recipe) = recipes.get(&id) else {
+        let known: Vec<&str> = recipes.iter().map(|recipe| recipe.id.as_str()).collect();
+        let fix = format!("there is no such recipe; known are {}", known.join(", "));
+        section.problem("recipe", &format!("{fix}, and what providers_dir holds"));
+        // What it would declare nobody knows: none of its keys is called unknown.
+        section.pass_over();
+        return None;
+    };
+    let settings = recipe.settings.iter().map(|(key, declared)| {
+        let value = if declared.secret {
+            read_secret(section, key, declared).map(SettingValue::Secret)
+        } else {
+            read_plain(section, key, declared).map(SettingValue::Plain)
+        };
+        Some((key.clone(), value?))
+    });
+    // Collected before `?`: every setting is asked for, whichever is wrong.
+    let settings: Vec<_> = settings.collect();
+    let allow_http = section.get("allow_http", false);
+    let settings = settings.into_iter().collect::<Option<BTreeMap<_, _>>>();
+    if let Some(base) = settings.as_ref().and_then(|settings| settings.get(BASE_URL)) {
+        check_base_url(section, base.reveal(), mode, allow_http);
+    }
+    let table = section.section("vars");
+    let vars =
+        table.keys().into_iter().filter_map(|key| Some((key.clone(), table.optional(&key)?))).collect();
+    Some(RecipeProvider { recipe: Arc::clone(recipe), settings: settings?, vars })
+}
+
+fn read_plain(section: &Section<'_>, key: &str, declared: &Declared) -> Option<String> {
+    let value = if declared.required {
+        section.required::<String>(key, &format!("set it: {}", declared.label))?
+    } else if declared.default.is_empty() {
+        section.optional::<String>(key).unwrap_or_default()
+    } else {
+        section.get(key, declared.default.clone())
+    };
+    if !value.is_empty() && !declared.admits(&value) {
+        section.problem(key, &format!("must match {}", declared.pattern));
+    }
+    if value.is_empty() && declared.required {
+        section.problem(key, &format!("is empty: set it: {}", declared.label));
+    }
+    Some(value)
+}
+
+fn read_secret(section: &Section<'_>, key: &str, declared: &Declared) -> Option<SecretString> {
+    let secret = if declared.required {
+        let fix = format!("name the file that holds it ({}), or set {key}", declared.label);
+        section.required_secret(key, &fix)?
+    } else if section.has_secret(key) {
+        section.secret(key)?
+    } else {
+        SecretString::default()
+    };
+    // Consoles are copied from with a space too many.
+    let secret = SecretString::from(secret.expose_secret().trim());
+    if !secret.expose_secret().is_empty() && !declared.admits(secret.expose_secret()) {
+        section.secret_problem(key, &format!("must match {}", declared.pattern));
+    }
+    Some(secret)
+}
+
+fn check_base_url(section: &Section<'_>, text: &str, mode: Mode, allow_http: bool) {
+    let problem = |text: &str| section.problem(BASE_URL, text);
+    let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
+        problem("must be a URL such as https://gateway.example.com");
+        return;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        problem("holds a user or a password: set them as settings of their own");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        problem("must end with its path: the recipe appends to it");
+    }
+    let in_reach = is_private(&url) || is_bare_name(&url);
+    let development = mode == Mode::Development && is_loopback(&url);
+    match url.scheme() {
+        "https" => {}
+        "http" if in_reach && (allow_http || development) => {}
+        "http" if in_reach => {
+            problem("codes would travel in clear: use https, or set allow_http = true");
+        }
+        _ => problem(
+            "codes would travel in clear: use https; http is for private hosts with allow_http = true",
+        ),
+    }
+}
+
+/// A name without a dot is known to the local network alone.
+fn is_bare_name(url: &Url) -> bool {
+    matches!(url.host(), Some(url::Host::Domain(name)) if !name.contains('.'))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! The recipe interpreter: gateways described as data (`providers/README.md` has the format).
+//!
+//! Guarantees: a recipe that could take a failure for a success, that names what no message has, declares what it does
+//! not use, or puts a secret into a URL without saying so is refused when it is loaded, by the key that is wrong. A
+//! request goes to the base URL's host alone; what is filled in cannot change its structure.
+
+mod answer;
+mod auth;
+mod body;
+mod context;
+mod example;
+mod file;
+mod gateway;
+mod json;
+mod redact;
+mod request;
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub(crate) use self::answer::Outcome;
+pub(crate) use self::gateway::{Gateway, GatewayError};
+
+use crate::config::{self, CallLimits, Declared};
+
+/// The version of the format that this interpreter reads.
+const SCHEMA: u32 = 1;
+/// Longer, and the person at the other end has given up.
+const MAX_TIMEOUT_MS: u64 = 60_000;
+
+/// What is wrong with a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {text}")]
+pub(crate) struct LoadError {
+    key: String,
+    text: String,
+}
+
+impl LoadError {
+    fn new(key: &str, text: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), text: text.into() }
+    }
+}
+
+/// A recipe, compiled.
+pub(crate) struct Recipe {
+    id: String,
+    channel: &'static str,
+    settings: BTreeMap<String, Declared>,
+    templates: template::Templates,
+    sender: request::Sender,
+    rules: answer::Rules,
+    call: CallLimits,
+    max_response: usize,
+    /// Where it is known to work; everywhere when empty.
+    countries: Vec<String>,
+    examples: Vec<file::Example>,
+}
+
+impl Recipe {
+    /// Compiles a recipe.
+    ///
+    /// # Errors
+    /// With the first key that is wrong, and what to write.
+    pub(crate) fn load(head: &config::Recipe) -> Result<Self, LoadError> {
+        let file: file::File =
+            toml::from_str(&head.text).map_err(|error| LoadError::new(&head.id, error.to_string()))?;
+        if file.schema != SCHEMA {
+            return Err(LoadError::new("schema", format!("must be {SCHEMA}: no other is known here")));
+        }
+        let mut templates = template::Templates::new(head.settings.keys().cloned().collect());
+        let sender = request::Sender::compile(&mut templates, &file.send)?;
+        let is_secret = |name: &&str| head.settings.get(*name).is_some_and(|declared| declared.secret);
+        let in_url = sender.settings_in_url();
+        let secret = in_url.iter().find(|name| is_secret(name));
+        match secret {
+            Some(name) if !file.send.secret_in_url => {
+                let fix = "URLs end up in the logs of proxies: send it in the body or a header, or, where the gateway \
+                           takes it nowhere else, set send.secret_in_url = true";
+                return Err(LoadError::new(&format!("settings.{name}"), fix));
+            }
+            None if file.send.secret_in_url => {
+                return Err(LoadError::new("send.secret_in_url", "no secret is in the URL: remove it"));
+            }
+            Some(_) | None => {}
+        }
+        let unused = head.settings.keys().find(|name| !templates.used().contains(*name));
+        if let Some(name) = unused {
+            let fix = "nothing uses it: remove it, or write {{ cfg.NAME }} where it belongs";
+            return Err(LoadError::new(&format!("settings.{name}"), fix));
+        }
+        let rules = answer::Rules::compile(&file.response)?;
+        if !rules.outcomes().any(|outcome| outcome == Outcome::Accepted) {
+            let fix = "no rule says what is accepted: add one that matches the body of a success";
+            return Err(LoadError::new("response.rules", fix));
+        }
+        let limits = &file.limits;
+        check_limits(limits)?;
+        Ok(Self {
+            id: head.id.clone(),
+            channel: head.channel.as_str(),
+            settings: head.settings.clone(),
+            templates,
+            sender,
+            rules,
+            call: CallLimits {
+                connect_timeout: Duration::from_millis(limits.connect_ms),
+                timeout: Duration::from_millis(limits.timeout_ms),
+            },
+            max_response: limits.max_response,
+            countries: limits.countries.clone(),
+            examples: file.example,
+        })
+    }
+
+    /// Each outcome that its rules name, once.
+    pub(crate) fn outcomes(&self) -> BTreeSet<Outcome> {
+        self.rules.outcomes().collect()
+    }
+}
+
+fn check_limits(limits: &file::Limits) -> Result<(), LoadError> {
+    for (key, value) in [("timeout_ms", limits.timeout_ms), ("connect_ms", limits.connect_ms)] {
+        if !(1..=MAX_TIMEOUT_MS).contains(&value) {
+            let fix = format!("must be 1 to {MAX_TIMEOUT_MS}: somebody waits for the code");
+            return Err(LoadError::new(&format!("limits.{key}"), fix));
+        }
+    }
+    if !(1..=crate::outbound::MAX_ANSWER_BYTES).contains(&limits.max_response) {
+        let fix = format!("must be 1 to {}", crate::outbound::MAX_ANSWER_BYTES);
+        return Err(LoadError::new("limits.max_response", fix));
+    }
+    let is_country = |text: &String| text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
+    if !limits.countries.iter().all(is_country) {
+        return Err(LoadError::new("limits.countries", "must be two capital letters each, such as [\"US\"]"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! The templates in a recipe.
+//!
+//! Guarantees: a template is compiled when its recipe is loaded; a name that no message has is refused then, and never
+//! an empty text later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in is
+//! escaped, but for the base URL. Nothing that is filled in is read as a template.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::LoadError;
+
+/// Instructions: a hundred times what a leaf needs, and over in a moment.
+const FUEL: u64 = 10_000;
+/// What the template of a typed leaf leaves its value in.
+const RESULT: &str = "result";
+/// RFC 3986 §2.3: all that is not unreserved is escaped.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What every message has.
+pub(super) const NAMES: [&str; 15] = [
+    "to",
+    "to_country",
+    "to_digits",
+    "msg.id",
+    "msg.text",
+    "msg.gsm7",
+    "msg.segments",
+    "code",
+    "ttl_s",
+    "ttl_min",
+    "purpose",
+    "locale",
+    "app.name",
+    "channel",
+    "now",
+];
+
+/// All templates of a recipe.
+pub(super) struct Templates {
+    text: Environment<'static>,
+    url: Environment<'static>,
+    settings: BTreeSet<String>,
+    used: BTreeSet<String>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Template {
+    /// Where it stands in the recipe, such as `send.body.To`.
+    key: String,
+    kind: Kind,
+    /// The settings that it names.
+    pub(super) settings: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// One expression, whose value keeps its type.
+    Typed,
+    Url,
+}
+
+impl Templates {
+    /// For a recipe with these settings.
+    pub(super) fn new(settings: BTreeSet<String>) -> Self {
+        let mut url = engine();
+        url.set_formatter(|out, _state, value| {
+            let text = value.to_string();
+            let written = if value.is_safe() {
+                out.write_str(&text)
+            } else {
+                out.write_str(&utf8_percent_encode(&text, RESERVED).to_string())
+            };
+            written.map_err(Error::from)
+        });
+        Self { text: engine(), url, settings, used: BTreeSet::new() }
+    }
+
+    /// A text; where it is one expression and nothing else, that value.
+    pub(super) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        let expression =
+            sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
+        if let Some(inner) = expression {
+            let source = format!("{{% set {RESULT} = ({inner}) %}}");
+            return self.add(key, &source, Kind::Typed);
+        }
+        check_statements(key, source)?;
+        self.add(key, source, Kind::Text)
+    }
+
+    /// What `{{ … }}` would hold, alone.
+    pub(super) fn compile_condition(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        check_statements(key, source)?;
+        self.add(key, &format!("{{% set {RESULT} = ({source}) %}}"), Kind::Typed)
+    }
+
+    /// A text whose values are escaped for a URL.
+    pub(super) fn compile_url(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+        check_statements(key, source)?;
+        self.add(key, source, Kind::Url)
+    }
+
+    fn add(&mut self, key: &str, source: &str, kind: Kind) -> Result<Template, LoadError> {
+        let engine = if kind == Kind::Url { &mut self.url } else { &mut self.text };
+        let fault = |error: Error| LoadError::new(key, error.to_string());
+        engine.add_template_owned(key.to_owned(), source.to_owned()).map_err(fault)?;
+        let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
+        let mut settings = BTreeSet::new();
+        for name in named {
+            match name.split_once('.') {
+                Some(("cfg", setting)) if self.settings.contains(setting) => {
+                    settings.insert(setting.to_owned());
+                }
+                Some(("cfg", setting)) => {
+                    let fix = format!("there is no setting {setting:?}: declare it under [settings]");
+                    return Err(LoadError::new(key, fix));
+                }
+                Some(("vars", var)) if !var.contains('.') => {}
+                _ if NAMES.contains(&name.as_str()) => {}
+                _ => {
+                    let known = NAMES.join(", ");
+                    let fix = format!("there is no {name:?}; known are {known}, cfg.NAME and vars.NAME");
+                    return Err(LoadError::new(key, fix));
+                }
+            }
+        }
+        self.used.extend(settings.iter().cloned());
+        Ok(Template { key: key.to_owned(), kind, settings })
+    }
+
+    /// The settings that any template names.
+    pub(super) fn used(&self) -> &BTreeSet<String> {
+        &self.used
+    }
+
+    /// The value of a template; the error names its place, never a value.
+    pub(super) fn value(&self, template: &Template, context: &Value) -> Result<Value, String> {
+        let engine = if template.kind == Kind::Url { &self.url } else { &self.text };
+        let fault = |error: &Error| format!("{}: {}", template.key, describe(error));
+        let compiled = engine.get_template(&template.key).map_err(|error| fault(&error))?;
+        let done = compiled.render_captured(context.clone()).map_err(|error| fault(&error))?;
+        if template.kind != Kind::Typed {
+            return Ok(Value::from(done.into_output()));
+        }
+        let value = done.state().lookup(RESULT).unwrap_or_default();
+        if value.is_undefined() {
+            return Err(format!("{}: it has no value; write `else ''` behind an `if`", template.key));
+        }
+        Ok(value)
+    }
+
+    /// The same as text.
+    pub(super) fn render(&self, template: &Template, context: &Value) -> Result<String, String> {
+        let value = self.value(template, context)?;
+        Ok(if value.is_none() { String::new() } else { value.to_string() })
+    }
+}
+
+/// The kind and the place alone: the details may quote a value.
+fn describe(error: &Error) -> String {
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) {
+        return format!("{kind}: {}", error.detail().unwrap_or_default());
+    }
+    kind.to_string()
+}
+
+fn check_statements(key: &str, source: &str) -> Result<(), LoadError> {
+    if source.contains("{%") {
+        return Err(LoadError::new(key, "only expressions are known: write {{ … }}, and no {% … %}"));
+    }
+    Ok(())
+}
+
+/// What is between the braces, where the text may be one expression and nothing else.
+fn sole_expression(text: &str) -> Option<&str> {
+    text.strip_prefix("{{")?.strip_suffix("}}").filter(|inner| !inner.contains("{%"))
+}
+
+/// Knows no more than what is added here.
+fn engine() -> Environment<'static> {
+    let mut engine = Environment::empty();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_fuel(Some(FUEL));
+    engine.set_auto_escape_callback(|_| AutoEscape::None);
+    engine.add_test("startingwith", |text: &str, start: &str| text.starts_with(start));
+    engine.add_test("endingwith", |text: &str, end: &str| text.ends_with(end));
+    engine.add_filter("digits", |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>());
+    engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
+    engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
+    engine.add_filter("b64", |text: &str| STANDARD.encode(text));
+    engine.add_filter("hex", |text: &str| hex(text.bytes()));
+    engine.add_filter("ucs2hex", |text: &str| hex(text.encode_utf16().flat_map(u16::to_be_bytes)));
+    engine.add_filter("json", |value: Value| {
+        let written = serde_json::to_string(&value);
+        written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+    });
+    engine
+}
+
+fn hex(bytes: impl Iterator<Item = u8>) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::context;
+
+    use super::*;
+
+    fn render(url: bool, source: &str) -> Result<String, String> {
+        let mut templates = Templates::new(["base_url".to_owned(), "sid".to_owned()].into());
+        let compiled =
+            if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
+        let base = Value::from_safe_string("https://a.b/c".to_owned());
+        let context = context! {
+            to => "+1/../é?#{{ code }}",
+            code => "123456",
+            ttl_s => 300,
+            cfg => context! { base_url => base, sid => "" },
+        };
+        templates.render(&compiled.map_err(|error| error.to_string())?, &context)
+    }
+
+    #[test]
+    fn what_is_filled_into_a_url_is_escaped_but_for_the_base_url() {
+        let url = render(true, "{{ cfg.base_url }}/{{ to }}/{{ cfg.sid }}{{ ttl_s }}");
+        assert_eq!(url.as_deref(), Ok("https://a.b/c/%2B1%2F..%2F%C3%A9%3F%23%7B%7B%20code%20%7D%7D/300"));
+    }
+
+    #[test]
+    fn what_is_filled_in_is_never_a_template_d5() {
+        assert_eq!(render(false, "{{ to }}").as_deref(), Ok("+1/../é?#{{ code }}"));
+    }
+
+    #[test]
+    fn a_template_that_does_not_end_soon_ends_by_force() {
+        let error = render(false, &"{{ to }}".repeat(20_000)).expect_err("no fuel is left");
+        assert_eq!(error, "key: engine ran out of fuel");
+    }
+
+    #[test]
+    fn a_value_that_is_missing_is_an_error_that_quotes_nothing() {
+        assert!(render(false, "{{ 'x' if to == '' }}").expect_err("no else").contains("write `else ''`"));
+        assert_eq!(
+            render(false, "{{ to|shout }}"),
+            Err("key: unknown filter: filter shout is unknown".to_owned())
+        );
+        let error = render(false, "{{ to|trunc(to) }}").expect_err("no number");
+        assert!(error.starts_with("key: ") && !error.contains("+1"), "{error}");
+    }
+
+    #[test]
+    fn filters_write_what_gateways_ask_for() {
+        let filtered = |filter: &str| render(false, &format!("{{{{ to|{filter} }}}}")).expect("a text");
+        assert_eq!(filtered("digits"), "1");
+        assert_eq!(filtered("trunc(3)"), "+1/");
+        assert_eq!(filtered("trunc(7)|hex"), "2B312F2E2E2FC3A9");
+        assert_eq!(filtered("trunc(2)|ucs2hex"), "002B0031");
+        assert_eq!(filtered("trunc(2)|b64"), "KzE=");
+        assert_eq!(filtered("trunc(2)|json"), "\"+1\"");
+        assert_eq!(filtered("path|trunc(6)"), "%2B1%2");
+    }
+}
