@@ -28,9 +28,9 @@ url = "{database}"
 [log]
 format = "json"
 [limits]
-per_country = "100000000/1h"
-per_app = "100000000/1h"
-overall = "100000000/1h"
+per_country = "3000000/1h"
+per_app = "3000000/1h"
+overall = "3000000/1h"
 [[apps]]
 id = "com.messenger.appid"
 name = "Messenger"
@@ -40,7 +40,7 @@ url = "http://{}/backend/"
 app_token = "bench"
 [providers.hook]
 recipe = "webhook"
-url = "http://{}/"
+base_url = "http://{}/"
 secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 "#,
             ends.backend, ends.gateway
