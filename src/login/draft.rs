@@ -107,7 +107,7 @@ impl Login {
         } else {
             let mut salt = Salt::default();
             self.entropy.fill(&mut salt);
-            let id = ChallengeId::generate(&*self.entropy);
+            let id = ChallengeId::generate_at(now, &*self.entropy);
             (id, self.hasher.current_key().to_owned(), salt, now.plus(LIFETIME), 0)
         };
         let binding = Binding {
@@ -119,7 +119,7 @@ impl Login {
         };
         let slot = Slot {
             hash: self.hash(&key_id, &binding, &salt, code).await?,
-            message: MessageId::generate(&*self.entropy),
+            message: MessageId::generate_at(now, &*self.entropy),
             sent_at: now,
             // A code never outlives its challenge.
             expires_at: now.plus(self.otp.lifetime).min(expires_at),

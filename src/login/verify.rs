@@ -146,7 +146,7 @@ impl Login {
         let now = self.clock.now();
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
-        let fresh = UserId::generate(&*self.entropy);
+        let fresh = UserId::generate_at(now, &*self.entropy);
         let won = Won {
             realm: challenge.realm.clone(),
             address: challenge.address.as_str().to_owned(),

@@ -149,7 +149,7 @@ pub fn find(db: &mut AnyConnection, key: &str) -> Result<Option<Budget>, Error> 
     on_each!(db, c => dsl::budgets
         .find(key)
         .select((dsl::arrival, dsl::total_arrival, dsl::ready_at))
-        .first::<Budget>(c)
+        .get_result::<Budget>(c)
         .optional())
 }
 

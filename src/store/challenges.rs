@@ -118,9 +118,10 @@ macro_rules! named_by {
     };
 }
 
-macro_rules! first_row {
+/// Of at most one row: what is asked for is unique. With a LIMIT that is bound, SQLite prepares anew each time.
+macro_rules! one_row {
     ($statement:expr, $conn:ident) => {
-        $statement.limit(1).prepared().get_result::<crate::store::challenges::Row>($conn).optional()
+        $statement.prepared().get_result::<crate::store::challenges::Row>($conn).optional()
     };
 }
 
@@ -133,14 +134,14 @@ macro_rules! returned_row {
             .optional()
     };
 }
-pub(super) use {first_row, named_by, returned_row};
+pub(super) use {named_by, one_row, returned_row};
 
 /// The challenge that a key names, in whatever state it is.
 ///
 /// # Errors
 /// The database's.
 pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Error> {
-    let row = named_by!(dsl::challenges, key, db, c => first_row)?;
+    let row = named_by!(dsl::challenges, key, db, c => one_row)?;
     row.map(Row::into_challenge).transpose()
 }
 

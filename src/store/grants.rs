@@ -6,7 +6,7 @@
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::challenges::{Key, Row, first_row, named_by, returned_row};
+use super::challenges::{Key, Row, named_by, one_row, returned_row};
 use super::connection::{AnyConnection, on_each};
 use super::prepared::{Prepare, found_its_row};
 use super::schema::challenges::dsl;
@@ -163,7 +163,7 @@ pub fn lease(
 /// The database's.
 pub fn find(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Result<Option<Challenge>, Error> {
     let open = dsl::challenges.filter(dsl::grant_hash.eq(token.as_bytes())).filter(open_at!(now));
-    let row = on_each!(db, c => first_row!(open, c))?;
+    let row = on_each!(db, c => one_row!(open, c))?;
     row.map(Row::into_challenge).transpose()
 }
 

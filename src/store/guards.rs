@@ -89,7 +89,7 @@ pub fn find(db: &mut AnyConnection, realm: &str, address: &str) -> Result<Option
     let row = on_each!(db, c => dsl::guards
         .find((realm, address))
         .select((dsl::failures, dsl::comparisons, dsl::next_guess_at))
-        .first::<Row>(c)
+        .get_result::<Row>(c)
         .optional())?;
     Ok(row.map(Guard::from))
 }

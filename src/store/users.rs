@@ -53,7 +53,7 @@ pub fn find(db: &mut AnyConnection, realm: &str, address: &str) -> Result<Option
     let found = on_each!(db, c => identities::table
         .find((realm, address))
         .select(columns)
-        .first::<(String, Option<String>)>(c)
+        .get_result::<(String, Option<String>)>(c)
         .optional())?;
     Ok(found.map(Holder::from))
 }

@@ -1,11 +1,12 @@
--- Times are unix milliseconds. The twin in migrations/postgres differs in type names alone.
+-- Times are unix milliseconds. The twin in migrations/postgres differs in type names, and in WITHOUT ROWID: a row lives
+-- in its key's tree, so that a write touches one page fewer.
 
 CREATE TABLE users (
     id TEXT NOT NULL PRIMARY KEY,
     realm TEXT NOT NULL,
     name TEXT,
     created_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 -- Who holds which address in a realm. upstream_id: the backend's own id of an imported user.
 CREATE TABLE identities (
@@ -16,7 +17,7 @@ CREATE TABLE identities (
     created_at BIGINT NOT NULL,
     last_login_at BIGINT,
     PRIMARY KEY (realm, address)
-);
+) WITHOUT ROWID;
 
 -- One attempt to prove an address; after a right code, the grant that it turned into.
 CREATE TABLE challenges (
@@ -44,7 +45,7 @@ CREATE TABLE challenges (
     lease_until BIGINT NOT NULL,
     minted_at BIGINT,
     ended_at BIGINT
-);
+) WITHOUT ROWID;
 -- The mesibo dialect finds a challenge by whom it is about: there is one at a time.
 CREATE UNIQUE INDEX challenges_current ON challenges (app_id, address) WHERE dialect = 'mesibo' AND ended_at IS NULL;
 CREATE UNIQUE INDEX challenges_grant ON challenges (grant_hash) WHERE grant_hash IS NOT NULL;
@@ -65,7 +66,7 @@ CREATE TABLE deliveries (
     deadline_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     verified_at BIGINT
-);
+) WITHOUT ROWID;
 CREATE INDEX deliveries_pending ON deliveries (deadline_at) WHERE status = 'pending';
 CREATE INDEX deliveries_age ON deliveries (created_at);
 
@@ -77,7 +78,7 @@ CREATE TABLE guards (
     next_guess_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     PRIMARY KEY (realm, address)
-);
+) WITHOUT ROWID;
 
 -- GCRA rows: the theoretical arrival time of the next message. total_arrival is the second rate of a network,
 -- ready_at the end of an address's wait.
@@ -86,7 +87,7 @@ CREATE TABLE budgets (
     arrival BIGINT NOT NULL,
     total_arrival BIGINT NOT NULL,
     ready_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE audit (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
