@@ -22,6 +22,7 @@ mod clients;
 mod crashes;
 mod edge;
 mod email;
+mod faults;
 mod guard;
 mod journey;
 mod kannel;
