@@ -15,6 +15,7 @@
 
 mod harness;
 
+mod alike;
 mod budgets;
 mod campaign;
 mod cli;
