@@ -41,3 +41,4 @@ mod stopping;
 mod store;
 mod usecase;
 mod v1;
+mod whole;

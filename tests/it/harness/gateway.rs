@@ -37,9 +37,9 @@ impl Manner {
         Self::typed(status, "application/json", body)
     }
 
-    /// Answers at once.
-    pub fn typed(status: &str, head: &str, body: &str) -> Self {
-        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: {head}");
+    /// Answers at once. Behind the type there may be more lines of the head.
+    pub fn typed(status: &str, kind: &str, body: &str) -> Self {
+        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: {kind}");
         Self::Says(Duration::ZERO, format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     }
 
@@ -57,7 +57,7 @@ impl Manner {
     pub fn after(self, wait: Duration) -> Self {
         match self {
             Self::Says(_, answer) => Self::Says(wait, answer),
-            other => other,
+            other @ (Self::Drips(_) | Self::Deaf | Self::Silent | Self::HangsUp) => other,
         }
     }
 }
@@ -131,11 +131,11 @@ impl FakeGateway {
         self.state.posted.borrow().clone()
     }
 
-    /// Waits until so many messages were posted.
-    pub async fn reached(&self, count: usize) {
+    /// The next message after so many, when it comes.
+    pub async fn after(&self, count: usize) -> Posted {
         let mut posted = self.state.posted.subscribe();
-        let enough = posted.wait_for(|posted| posted.len() >= count);
-        tokio::time::timeout(Duration::from_mins(1), enough).await.expect("a message").expect("our own");
+        let all = posted.wait_for(|posted| posted.len() > count).await.expect("our own");
+        all[count].clone()
     }
 }
 
