@@ -32,12 +32,12 @@ fn shape(answer: &Answer) -> String {
     format!("{} {headers:?} {body}", answer.status)
 }
 
-/// Step 1 in either dialect, over a connection of its own.
-async fn start_login(server: &Server, phone: &str, v1: bool) -> Answer {
+/// Step 1 in either dialect.
+async fn start_login(server: &Server, http: &reqwest::Client, phone: &str, v1: bool) -> Answer {
     if !v1 {
         return server.client.start_login(phone).await.expect("an answer");
     }
-    let request = http_client().post(format!("http://{}/v1/login", server.client.address()));
+    let request = http.post(format!("http://{}/v1/login", server.client.address()));
     let body = json!({"app_id": APP, "phone": format!("+{phone}")}).to_string();
     let response = request.header("content-type", "application/json").body(body).send().await;
     let response = response.expect("an answer");
@@ -70,23 +70,28 @@ on_both! {
         // The first message of a connection takes longer.
         assert!(server.client.start_login("18005559999").await.expect("an answer").is_ok());
 
-        let mut spent = [Duration::ZERO; 3];
+        let http = http_client();
+        let mut spent = [const { Vec::new() }; 3];
         for round in 0..ROUNDS {
             let mut shapes = Vec::new();
             for (kind, spent) in spent.iter_mut().enumerate() {
                 let from = SystemClock.now();
-                let answer = start_login(&server, &number(kind, round), round % 2 == 1).await;
-                *spent += SystemClock.now().wait_from(from);
+                let answer = start_login(&server, &http, &number(kind, round), round % 2 == 1).await;
+                spent.push(SystemClock.now().wait_from(from));
                 shapes.push(shape(&answer));
             }
             assert_eq!((&shapes[0], &shapes[0]), (&shapes[1], &shapes[2]));
         }
         let rounds = i64::try_from(ROUNDS).expect("few");
         assert_eq!((gateway.posted().len(), database.audited("code.withheld")), (2 * ROUNDS + 1, rounds));
-        let [known, unknown, closed] = spent.map(|spent| spent / u32::try_from(ROUNDS).expect("few"));
+        // The one in the middle: a busy machine makes a few take much longer.
+        let [known, unknown, closed] = spent.map(|mut spent| {
+            spent.sort();
+            spent[ROUNDS / 2]
+        });
         let alike = |one: Duration, other: Duration| one * 10 > other * 6 && other * 10 > one * 6;
-        let means = format!("known {known:?}, unknown {unknown:?}, closed {closed:?}");
-        assert!(known >= GATEWAY, "{means}");
-        assert!(alike(known, unknown) && alike(known, closed) && alike(unknown, closed), "{means}");
+        let middles = format!("known {known:?}, unknown {unknown:?}, closed {closed:?}");
+        assert!(known >= GATEWAY, "{middles}");
+        assert!(alike(known, unknown) && alike(known, closed) && alike(unknown, closed), "{middles}");
     }
 }
