@@ -259,8 +259,9 @@ on_both! {
         for (index, (cell, told)) in cells.iter().zip(&told).enumerate() {
             lines.push(scene.line(&database, index, cell, told).await);
         }
-        let wanted: Vec<&str> = cells.iter().map(|cell| cell.says.as_str()).collect();
-        assert_eq!(lines, wanted);
+        let pairs = cells.iter().map(|cell| &cell.says).zip(&lines);
+        let wrong: Vec<_> = pairs.filter(|(wanted, found)| wanted != found).collect();
+        assert_eq!((cells.len(), wrong), (34, Vec::new()), "(as the table says, as it is)");
         assert_eq!(scene.elsewhere.posted(), [], "a code follows no redirect");
         let sends = i64::try_from(2 * cells.len()).expect("few");
         assert_eq!((database.count("deliveries"), database.count("audit")), (sends, sends));
