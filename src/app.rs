@@ -20,7 +20,7 @@ use crate::delivery::{self, Courier, Messages, Provider};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
-use crate::login::{Login, Realm};
+use crate::login::{Login, Pace, Realm};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Upstream};
@@ -149,6 +149,7 @@ impl App {
             email: config.email,
             limits: config.limits,
             metrics: Arc::clone(&metrics),
+            pace: Pace::default(),
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),

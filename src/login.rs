@@ -3,10 +3,11 @@
 //! Guarantees: each use case reads from top to bottom as the story it tells, and is safe to stop between any two of
 //! its steps. A guess is counted and committed before it is compared; a message is written down and committed before
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
-//! whether the user exists.
+//! whether the user exists, nor does its time on whether the address is closed.
 
 mod draft;
 mod mint;
+mod pace;
 mod start;
 mod verify;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use self::mint::{MintFailed, Minted};
+pub use self::pace::Pace;
 pub use self::start::{Resend, Sent, Start, Started};
 pub use self::verify::{Verified, Verify};
 use crate::ambient::{Clock, Entropy};
@@ -78,6 +80,8 @@ pub struct Login {
     pub limits: Limits,
     /// What came of it all.
     pub metrics: Arc<Metrics>,
+    /// How long sending takes.
+    pub pace: Pace,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

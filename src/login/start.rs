@@ -296,8 +296,12 @@ impl Login {
             lifetime: self.otp.lifetime,
             text,
         };
-        if !closed {
+        if closed {
+            tokio::time::sleep(self.pace.of(start.channel)).await;
+        } else {
+            let from = self.clock.now();
             let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
+            self.pace.note(start.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
             self.note(&outgoing, report);
             if let Some(failure) = failure {

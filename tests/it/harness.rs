@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod database;
+pub mod gateway;
 pub mod logs;
 pub mod mesibo;
 pub mod outbox;
@@ -13,6 +14,7 @@ pub mod wire;
 
 pub use app::TestApp;
 pub use database::{Backend, Database};
+pub use gateway::{FakeGateway, Manner};
 pub use mesibo::FakeMesibo;
 pub use outbox::Outbox;
 pub use upstream::{FakeUpstream, Mint};

@@ -15,6 +15,7 @@
 
 mod harness;
 
+mod alike;
 mod budgets;
 mod campaign;
 mod cli;
@@ -22,6 +23,7 @@ mod clients;
 mod crashes;
 mod edge;
 mod email;
+mod faults;
 mod guard;
 mod journey;
 mod kannel;
@@ -39,3 +41,4 @@ mod stopping;
 mod store;
 mod usecase;
 mod v1;
+mod whole;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +44,23 @@ impl Settings {
             .set("log.format", "json")
             .set("providers.console.kind", "console")
             .set("providers.console.file", file(CODES))
+    }
+
+    /// Production behind a proxy of its own, on free ports, with the test's database and no way out yet.
+    pub fn production(database: &Database) -> Self {
+        let pepper = database.file("pepper");
+        std::fs::write(&pepper, format!("k1 {}\n", "c0".repeat(32))).expect("our folder");
+        std::fs::set_permissions(&pepper, std::fs::Permissions::from_mode(0o600)).expect("our file");
+        Self { folder: database.folder.path().to_owned(), table: toml::Table::new() }
+            .set("mode", "production")
+            .set("public_url", "https://login.example.com")
+            .set("server.listen", "127.0.0.1:0")
+            .set("server.admin_listen", "127.0.0.1:0")
+            .set("server.workers", 2)
+            .set("database.url", database.url.clone())
+            .set("otp.pepper_file", pepper.display().to_string())
+            .set("policy.countries", vec!["US"])
+            .set("log.format", "json")
     }
 
     /// Sets `section.key`.
@@ -171,7 +189,17 @@ pub struct Ended {
 impl Process {
     /// Starts the binary in a folder, with these variables and no others.
     pub fn start(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_latchkey")), folder, arguments, variables)
+    }
+
+    /// Starts any program, likewise.
+    pub fn start_program(
+        program: &Path,
+        folder: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
