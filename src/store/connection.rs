@@ -60,7 +60,7 @@ impl AnyConnection {
         // The timeout comes first: all that follows may meet another process's lock.
         let settings = format!(
             "PRAGMA busy_timeout={}; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=10000; \
-             PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;",
+             PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;",
             busy.as_millis()
         );
         connection.batch_execute(&settings).map_err(ConnectionError::CouldntSetupConfiguration)?;

@@ -164,3 +164,18 @@ fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
         "routes.sms.rules[0].providers (latchkey.toml): there is no [providers.twilio] for this channel"
     );
 }
+
+#[test]
+fn production_sends_to_people_in_listed_countries_alone_c2_c6() {
+    let serves = |policy: &Policy, number: &str| {
+        policy.serves(&crate::domain::address::Address::parse(number).expect("a number"))
+    };
+    let countries = [Country::of("US"), Country::of("GB")].into();
+    let production = Policy { countries, persons_only: true };
+    assert!(serves(&production, "+12015550123") && serves(&production, "+447400123456"));
+    for refused in ["+18005551234", "+19002345678", "+448712345678", "+4915123456789", "+881612345678"] {
+        assert!(!serves(&production, refused), "{refused}");
+    }
+    let development = parse("").expect("no problems").policy;
+    assert!(serves(&development, "+18005551234") && serves(&development, "+881612345678"));
+}
