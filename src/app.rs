@@ -171,14 +171,14 @@ impl App {
                 routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
                 http::configure(routes);
             };
-            listen(public_socket, &config.server, workers, configure)?
+            listen(public_socket, "server.listen", &config.server, workers, configure)?
         };
         let counted = web::Data::new(metrics);
         let configure = move |routes: &mut web::ServiceConfig| {
             routes.app_data(probes.clone()).app_data(counted.clone());
             admin::configure(routes);
         };
-        let admin = listen(admin_socket, &config.server, 1, configure)?;
+        let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
         let purge = tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock));
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {
@@ -262,6 +262,7 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartErro
 
 fn listen<F>(
     socket: TcpListener,
+    key: &'static str,
     limits: &crate::config::Server,
     workers: usize,
     configure: F,
@@ -269,9 +270,9 @@ fn listen<F>(
 where
     F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 {
-    let address = limits.listen;
+    let address = socket.local_addr().unwrap_or(limits.listen);
     let listener = Listener { socket, limits: limits.clone(), workers, configure };
-    http::serve(listener).map_err(|error| StartError::Listen { address, key: "server.listen", error })
+    http::serve(listener).map_err(|error| StartError::Listen { address, key, error })
 }
 
 fn workers(configured: u32) -> usize {

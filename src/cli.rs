@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use crate::ambient::{Clock, SystemClock};
+use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::app::StartError;
-use crate::config::{Config, ConfigError, Mode, REFERENCE};
+use crate::config::{Config, ConfigError, JwtKey, Mode, REFERENCE, UpstreamConfig};
 use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
-use crate::{ambient, delivery, jobs, telemetry};
+use crate::{ambient, delivery, jobs, telemetry, upstream};
 
 /// The login server in front of your chat backend.
 #[derive(Parser)]
@@ -165,9 +165,15 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
                 Mode::Development => "development",
                 Mode::Production => "production",
             };
-            // Recipes are compiled here, too: what a start would refuse is refused.
-            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            // Recipes, keys and claims are tried here, too: what a start would refuse is refused. A key that a first
+            // start makes is not made.
+            let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
+                (Arc::new(SystemClock), Arc::new(SystemEntropy));
             delivery::build(&config.providers, &clock).map_err(StartError::from)?;
+            let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
+            let mut given = config.upstreams.clone();
+            given.retain(|_, upstream| !made_at_start(upstream));
+            upstream::build(&given, &clock, &entropy).map_err(StartError::from)?;
             let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
             writeln!(
                 out,

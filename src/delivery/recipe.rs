@@ -27,7 +27,7 @@ use crate::config::{self, CallLimits, Declared};
 /// The version of the format that this interpreter reads.
 const SCHEMA: u32 = 1;
 /// Longer, and the person at the other end has given up.
-const MAX_TIMEOUT_MS: u64 = 60_000;
+const MAX_TIMEOUT_MS: u64 = 14_000;
 
 /// What is wrong with a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -125,6 +125,13 @@ impl Slots {
         self.0.iter().filter(move |slot| slot.expires_at > now)
     }
 
+    /// Those without the one that a message would have carried; `None` when it is not among them.
+    #[must_use]
+    pub fn without(&self, message: &MessageId) -> Option<Self> {
+        let kept: Vec<Slot> = self.0.iter().filter(|slot| slot.message != *message).cloned().collect();
+        (kept.len() < self.0.len()).then_some(Self(kept))
+    }
+
     /// Puts a new code in, in place of an expired one or the oldest.
     ///
     /// # Errors

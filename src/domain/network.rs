@@ -41,6 +41,13 @@ impl ClientIp {
     }
 }
 
+/// The site around a network that [`ClientIp::key`] named.
+#[must_use]
+pub fn site_of(key: &str) -> Option<String> {
+    let (network, _) = key.split_once('/')?;
+    ClientIp::new(network.parse().ok()?).site_key()
+}
+
 fn prefix(ip: std::net::Ipv6Addr, bits: u32) -> String {
     let kept = ip.to_bits() & (u128::MAX << (128 - bits));
     format!("{}/{bits}", std::net::Ipv6Addr::from_bits(kept))
@@ -62,5 +69,7 @@ mod tests {
         assert_eq!(key("2001:0DB8:0001:0002:ffff:ffff:ffff:ffff"), "2001:db8:1:2::/64");
         let site = ClientIp::new("2001:db8:1:2::1".parse().expect("an address")).site_key();
         assert_eq!(site.as_deref(), Some("2001:db8:1::/48"));
+        assert_eq!(site_of("2001:db8:1:2::/64"), site);
+        assert_eq!((site_of("192.0.2.1"), site_of("nowhere/64")), (None, None));
     }
 }

@@ -118,7 +118,7 @@ impl Gateway {
                 Answer::fail("login", Failure::TooSoon).with_text("errmsg", &wait_text(wait))
             }
             Started::NotServed => Answer::fail("login", Failure::BadPhone)
-                .with_text("errmsg", "We do not send codes to this country."),
+                .with_text("errmsg", "We do not send codes to this number."),
             Started::BadAddress => {
                 Answer::fail("login", Failure::BadPhone).with_text("errmsg", "This number cannot be reached.")
             }

@@ -43,7 +43,7 @@ enum Place {
     /// Into a challenge of its own; an old one that is over makes room.
     New { over: Option<(ChallengeId, i32)>, new: Box<NewChallenge> },
     /// Beside the codes of a waiting one.
-    Beside { id: ChallengeId, version: i32, slots: Slots },
+    Beside { id: ChallengeId, version: i32, slots: Slots, attempts: i32 },
 }
 
 /// What a budget is spent as.
@@ -128,7 +128,7 @@ impl Login {
         let message = slot.message.clone();
         let place = match waiting {
             Some(Challenge { state: State::Waiting(slots), version, .. }) => match slots.place(slot, now) {
-                Ok(slots) => Place::Beside { id: id.clone(), version, slots },
+                Ok(slots) => Place::Beside { id: id.clone(), version, slots, attempts: self.otp.attempts },
                 Err(free_at) => return Ok(Err(free_at)),
             },
             Some(Challenge { state: State::Proved(_), .. }) | None => {
@@ -188,7 +188,9 @@ impl Draft {
                 };
                 room && challenges::insert(db, new)?
             }
-            Place::Beside { id, version, slots } => challenges::put_codes(db, id, *version, slots)?,
+            Place::Beside { id, version, slots, attempts } => {
+                challenges::put_codes(db, id, *version, slots, *attempts, now)?
+            }
         };
         if !placed {
             return Err(Abort::Refused(Refusal::Changed));
@@ -255,7 +257,8 @@ fn spend_all(
 
 /// The budget of an address.
 pub(super) fn address_key(address: &str) -> String {
-    format!("to:{address}")
+    // Of a mailbox most servers take every spelling.
+    format!("to:{}", address.to_ascii_lowercase())
 }
 
 /// The budget of a network.

@@ -45,6 +45,9 @@ pub(super) struct Ready {
 /// A backend that said no will not say yes at once.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Of a lease, what is kept for writing down what became of the mint.
+const TIME_TO_NOTE: Duration = Duration::from_secs(2);
+
 /// What became of the mint, to be written down.
 #[derive(Clone)]
 enum Ended {
@@ -66,8 +69,14 @@ impl Login {
             app_id: challenge.app_id.clone(),
             name,
         };
-        let minted = match tokio::time::timeout(realm.deadline, realm.upstream.mint(&subject)).await {
+        // A slow database eats into the lease: a mint that outlived it could meet another.
+        let left = lease_until.wait_from(self.clock.now()).saturating_sub(TIME_TO_NOTE);
+        let deadline = realm.deadline.min(left);
+        let minted = match tokio::time::timeout(deadline, realm.upstream.mint(&subject)).await {
             Ok(minted) => minted,
+            Err(_elapsed) if deadline.is_zero() => {
+                Err(UpstreamError::Unavailable("no time was left to ask it".to_owned()))
+            }
             Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
         };
         self.metrics

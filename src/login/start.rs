@@ -243,13 +243,14 @@ impl Login {
         let budget_opens_at =
             current.budget.map_or(now, |budget| budget.address_opens_at(self.limits.per_address));
         if budget_opens_at > now {
+            // The wait that is named is the longest, or it would not be true. The mesibo dialect names none while a
+            // code is valid.
             let answer = too_soon(current.challenge.as_ref(), budget_opens_at, now);
-            if !matches!(answer, Started::TooSoon(_)) {
+            if start.dialect == Dialect::Mesibo && !matches!(answer, Started::TooSoon(_)) {
                 return Ok(Some(answer));
             }
-            // The wait that is named is the longest, or it would not be true.
             let open_at = self.budgets_open_at(start, now).await?;
-            return Ok(Some(Started::TooSoon(Wait::until(open_at, now))));
+            return Ok(Some(too_soon(current.challenge.as_ref(), open_at, now)));
         }
         let opening = current.guard.map_or(Opening::Open, |guard| guard.opening(now));
         // A code that will be dead before it can be tried is not worth a message.
@@ -303,7 +304,7 @@ impl Login {
             let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
             self.pace.note(start.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&outgoing, report);
+            self.note(&draft.delivery.challenge, &outgoing, report);
             if let Some(failure) = failure {
                 return Ok(Some(failure));
             }
@@ -346,7 +347,7 @@ impl Login {
     }
 
     /// Writes down what became of a message. Nobody waits for it: a lost note becomes `unknown` by itself.
-    fn note(&self, message: &OutgoingCode, report: Report) {
+    fn note(&self, challenge: &ChallengeId, message: &OutgoingCode, report: Report) {
         let (status, provider_id, error) = match report.result {
             Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
             Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
@@ -366,9 +367,15 @@ impl Login {
         self.metrics.count_delivery(report.provider.as_deref(), kind.unwrap_or("accepted"));
         let outcome = Outcome { status, provider: report.provider, provider_id, error: kind };
         let (id, now, rate) = (message.id.clone(), self.clock.now(), self.limits.per_address);
+        let challenge = challenge.clone();
         let key = address_key(message.to.as_str());
         self.store.write_detached("noting a delivery", move |db| {
-            if deliveries::note(db, &id, &outcome, now)? && refund {
+            let noted = deliveries::note(db, &id, &outcome, now)?;
+            if noted && outcome.status == Status::Failed {
+                // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
+                challenges::withdraw_code(db, &challenge, &id)?;
+            }
+            if noted && refund {
                 budgets::refund_address(db, &key, rate)?;
             }
             Ok(())

@@ -8,7 +8,7 @@ use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId};
 use crate::domain::limits::Rate;
-use crate::domain::network::ClientIp;
+use crate::domain::network::{ClientIp, site_of};
 use crate::domain::pepper::Binding;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
@@ -176,10 +176,12 @@ impl Login {
         let realm = self.realm(&challenge.realm)?;
         let now = self.clock.now();
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
+        let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
+        let token = grant.as_ref().map(GrantToken::hash);
         let (id, realm_name) = (challenge.id.clone(), challenge.realm.clone());
         let address = challenge.address.as_str().to_owned();
         let take = move |db: &mut AnyConnection| {
-            let leased = grants::lease_again(db, &id, lease_until, now)?;
+            let leased = grants::lease_again(db, &id, token.as_ref(), lease_until, now)?;
             if leased.is_none() {
                 return Err(Abort::Refused(Lost));
             }
@@ -187,7 +189,7 @@ impl Login {
             users::find(db, &realm_name, &address)?.ok_or(Abort::Failed(diesel::result::Error::NotFound))
         };
         let Ok(holder) = self.store.write(take).await? else { return Ok(Verified::InFlight) };
-        self.mint(Ready { challenge, holder, is_new_user, lease_until, grant: None, name }, &realm).await
+        self.mint(Ready { challenge, holder, is_new_user, lease_until, grant, name }, &realm).await
     }
 
     /// Turns the open grant of a `/v1` client into a token, without another code.
@@ -284,6 +286,9 @@ fn consume(
     guards::open(db, &won.realm, &won.address)?;
     if let Some(network) = deliveries::verify(db, &won.message, now)? {
         budgets::credit_network(db, &network_key(&network), won.credit, now)?;
+        if let Some(site) = site_of(&network) {
+            budgets::credit_network(db, &network_key(&site), won.credit.tenfold(), now)?;
+        }
     }
     let about = Subject {
         realm: Some(&won.realm),

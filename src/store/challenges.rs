@@ -13,7 +13,7 @@ use super::slots;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, Grant, Proof, Slots, State};
 use crate::domain::code::CodeHash;
-use crate::domain::ids::{ChallengeId, SecretHash, UserId};
+use crate::domain::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use crate::domain::pepper::Salt;
 use crate::domain::time::Timestamp;
 
@@ -171,7 +171,7 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
     on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
 }
 
-/// Puts codes into a waiting challenge that is as it was read.
+/// Puts codes into a waiting challenge that is as it was read, while a guess at them would be evaluated.
 ///
 /// # Errors
 /// The database's.
@@ -180,14 +180,33 @@ pub fn put_codes(
     id: &ChallengeId,
     version: i32,
     slots: &Slots,
+    attempts: i32,
+    now: Timestamp,
 ) -> Result<bool, Error> {
     let unchanged = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::version.eq(version))
         .filter(dsl::ended_at.is_null())
-        .filter(dsl::consumed_at.is_null());
+        .filter(dsl::consumed_at.is_null())
+        .filter(dsl::guesses.lt(attempts))
+        .filter(dsl::expires_at.gt(now.as_millis()));
     let change = (dsl::slots.eq(slots::encode(slots)), dsl::version.eq(dsl::version + 1));
     on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
+}
+
+/// Takes back a code that nobody was sent. A challenge that changed meanwhile is left alone.
+///
+/// # Errors
+/// The database's.
+pub fn withdraw_code(db: &mut AnyConnection, id: &ChallengeId, message: &MessageId) -> Result<(), Error> {
+    let named = dsl::challenges.filter(dsl::id.eq(id.as_str()));
+    let Some(row) = on_each!(db, c => one_row!(named, c))? else { return Ok(()) };
+    let challenge = row.into_challenge()?;
+    let State::Waiting(slots) = &challenge.state else { return Ok(()) };
+    let Some(kept) = slots.without(message) else { return Ok(()) };
+    let unchanged = named.filter(dsl::version.eq(challenge.version)).filter(dsl::consumed_at.is_null());
+    let change = (dsl::slots.eq(slots::encode(&kept)), dsl::version.eq(dsl::version + 1));
+    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c)).map(|_| ())
 }
 
 /// Charges a guess to a waiting challenge that has one left.

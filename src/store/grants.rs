@@ -10,7 +10,7 @@ use super::challenges::{Key, Row, named_by, one_row, returned_row};
 use super::connection::{AnyConnection, on_each};
 use super::prepared::{Prepare, found_its_row};
 use super::schema::challenges::dsl;
-use crate::domain::challenge::{Challenge, Dialect, REPEAT_AFTER_MINT, REPEATS};
+use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, REPEAT_AFTER_MINT, REPEATS};
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, SecretHash, UserId};
 use crate::domain::time::Timestamp;
@@ -118,17 +118,24 @@ pub fn charge_repeat(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Resul
     row.map(Row::into_challenge).transpose()
 }
 
-/// Takes the lease for a repeat of the code that was right; a spent grant is open again. None: somebody mints with it.
+/// Takes the lease for a repeat of the code that was right; a spent grant is open again, and for its full time. Its
+/// token is a new one: an old one that was spent must not come to life. None: somebody mints with it.
 ///
 /// # Errors
 /// The database's.
 pub fn lease_again(
     db: &mut AnyConnection,
     id: &ChallengeId,
+    token: Option<&SecretHash>,
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Option<Challenge>, Error> {
-    let change = (dsl::lease_until.eq(until.as_millis()), dsl::minted_at.eq(None::<i64>));
+    let change = (
+        dsl::lease_until.eq(until.as_millis()),
+        dsl::minted_at.eq(None::<i64>),
+        dsl::grant_hash.eq(token.map(SecretHash::as_bytes)),
+        dsl::grant_expires_at.eq(now.plus(GRANT_LIFETIME).as_millis()),
+    );
     let free = diesel::update(dsl::challenges)
         .filter(dsl::id.eq(id.as_str()))
         .filter(repeatable_at!(now))

@@ -92,7 +92,8 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
                     .select(challenges::id)
                     .limit(BATCH_ROWS)
                     .load(c)?;
-                diesel::update(challenges::table.filter(challenges::id.eq_any(ids))).set(change).execute(c)
+                let still = challenges::table.filter(challenges::id.eq_any(ids)).filter(over);
+                diesel::update(still).set(change).execute(c)
             })
         }
         Chore::Challenges => {

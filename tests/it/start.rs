@@ -146,6 +146,41 @@ on_both! {
     }
 }
 
+/// Waits until what nobody waits for is written.
+async fn noted(database: &Database) {
+    for _ in 0..500 {
+        if database.number("SELECT count(*) AS n FROM deliveries WHERE status = 'pending'") == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("a delivery stays pending");
+}
+
+on_both! {
+    async fn a_code_that_was_not_sent_pushes_out_none_and_counts_for_none(database) {
+        let app = TestApp::start(&database);
+        assert!(app.start_login(PHONE).await.is_ok());
+        let sent = app.outbox.last_code();
+        app.advance(60);
+        for _ in 0..4 {
+            app.outbox.fail_next(SendError::Temporary("busy".to_owned()));
+            assert_eq!(app.start_login(PHONE).await.error(), "BADAPP");
+            noted(&database).await;
+        }
+        assert_eq!(app.verify(PHONE, &app.outbox.wrong_code()).await.error(), "BADUSER");
+        assert_eq!(database.number("SELECT comparisons AS n FROM guards"), 1);
+        assert!(app.verify(PHONE, &sent).await.is_ok(), "the message that was only late");
+
+        let unreachable = "18005554444";
+        app.outbox.fail_next(SendError::BadNumber("nobody".to_owned()));
+        assert_eq!(app.start_login(unreachable).await.error(), "BADPHONE");
+        noted(&database).await;
+        assert_eq!(app.start_login(unreachable).await.error(), "TOOSOON", "no code of it is on its way");
+        app.stop().await;
+    }
+}
+
 on_both! {
     async fn the_message_is_written_down_before_it_is_sent_c1(database) {
         let app = TestApp::start(&database);

@@ -158,6 +158,27 @@ on_both! {
 }
 
 on_both! {
+    async fn a_repeat_has_a_grant_of_its_own_and_a_spent_one_stays_spent_f1(database) {
+        let app = TestApp::start(&database);
+        let started = login(&app).await;
+        let code = app.outbox.last_code();
+        let fail = || app.upstream.next(Mint::Fails(UpstreamError::Unavailable("down".into())));
+        fail();
+        let first = verify(&app, &started, &code).await;
+        let done = post(&app, "/v1/login/complete", json!({"grant": first.get("grant")})).await;
+        assert_eq!(done.status, 200);
+        fail();
+        let repeat = verify(&app, &started, &code).await;
+        assert_eq!(repeat.status, 503, "the answer was lost, and the backend is down again");
+        let old = post(&app, "/v1/login/complete", json!({"grant": first.get("grant")})).await;
+        assert_eq!(old.get("code"), "grant_gone");
+        let new = post(&app, "/v1/login/complete", json!({"grant": repeat.get("grant")})).await;
+        assert_eq!((new.status, app.outbox.count()), (200, 1));
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn what_is_not_exactly_a_code_is_refused_before_it_counts_a8(database) {
         let app = TestApp::start(&database);
         let started = login(&app).await;

@@ -144,7 +144,7 @@ fn what_cannot_be_sent_is_refused() {
     refused(&with("\"json\"", "\"none\""), "send.body", "remove it");
     let nested = with("\"json\"", "\"form\"").replace("to = \"{{ to }}\"", "to = [\"{{ to }}\"]");
     refused(&nested, "send.body.to", "json");
-    refused(&with("timeout_ms = 400", "timeout_ms = 0"), "limits.timeout_ms", "60000");
+    refused(&with("timeout_ms = 400", "timeout_ms = 0"), "limits.timeout_ms", "14000");
     refused(&with("[limits]", "[limits]\nmax_response = 65537"), "limits.max_response", "65536");
     refused(&with("[limits]", "[limits]\ncountries = [\"us\"]"), "limits.countries", "capital");
 }
