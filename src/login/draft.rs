@@ -265,3 +265,14 @@ pub(super) fn address_key(address: &str) -> String {
 pub(super) fn network_key(network: &str) -> String {
     format!("from:{network}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_has_one_budget_in_every_spelling() {
+        assert_eq!(address_key("Ann.Lee@mail.example"), address_key("ann.lee@mail.example"));
+        assert_ne!(address_key("+18005551234"), address_key("+18005551235"));
+    }
+}

@@ -116,6 +116,20 @@ on_both! {
 }
 
 on_both! {
+    async fn a_verified_code_gives_its_send_back_to_the_site_too(database) {
+        let app = behind_a_proxy(&database).set("limits.per_ip_unverified", "2/1h").start();
+        for sent in 0..20 {
+            let ip = format!("2001:db8:1:{:x}::1", sent / 2);
+            assert!(start_from(&app, APP, &number(sent), &ip).await.is_ok(), "{ip}");
+        }
+        assert_eq!(send_until_refused(&app, 200, "2001:db8:1:ff::1").await.0, 0, "the site has no more");
+        assert!(app.verify(&number(19), &app.outbox.last_code()).await.is_ok());
+        assert_eq!(send_until_refused(&app, 300, "2001:db8:1:ff::1").await.0, 1, "one is back");
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn ipv4_in_the_clothes_of_ipv6_is_ipv4(database) {
         let app = behind_a_proxy(&database).set("limits.per_ip_unverified", "2/1h").start();
         assert_eq!(send_until_refused(&app, 0, HERE).await.0, 2);
