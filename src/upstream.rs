@@ -9,6 +9,7 @@ mod mesibo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -59,6 +60,14 @@ pub enum UpstreamError {
     /// The operator's configuration is wrong. The text names the fix.
     #[error("the backend refuses us: {0}")]
     Misconfigured(String),
+    /// The backend certainly did not mint, and wants to be left alone for so long.
+    #[error("the backend has too much to do: {said}")]
+    Throttled {
+        /// As it says itself.
+        after: Duration,
+        /// What it said.
+        said: String,
+    },
     /// The backend certainly did not mint; trying again may help.
     #[error("the backend is not available: {0}")]
     Unavailable(String),
@@ -83,6 +92,7 @@ impl UpstreamError {
         match self {
             Self::Refused(_) => "refused",
             Self::Misconfigured(_) => "misconfigured",
+            Self::Throttled { .. } => "throttled",
             Self::Unavailable(_) => "unavailable",
             Self::Unknown(_) => "unknown",
         }

@@ -115,9 +115,10 @@ impl Login {
                     error = %error,
                     "no token was minted; the same code, or the grant, can be posted again"
                 );
-                let retry_after = match ended {
-                    Ended::Unknown(_) => lease_until.wait_from(now),
-                    Ended::Minted | Ended::Failed(_) => RETRY_AFTER,
+                let retry_after = match (&error, ended) {
+                    (UpstreamError::Throttled { after, .. }, _) => *after,
+                    (_, Ended::Unknown(_)) => lease_until.wait_from(now),
+                    (_, Ended::Minted | Ended::Failed(_)) => RETRY_AFTER,
                 };
                 Ok(Verified::NotMinted(MintFailed { grant, retry_after, error }))
             }

@@ -33,7 +33,12 @@ impl FaultLog {
                     tracing::error!(upstream = %self.upstream, "no chat tokens: {fault}");
                 }
             }
-            Err(UpstreamError::Refused(_) | UpstreamError::Unavailable(_) | UpstreamError::Unknown(_)) => {}
+            Err(
+                UpstreamError::Refused(_)
+                | UpstreamError::Throttled { .. }
+                | UpstreamError::Unavailable(_)
+                | UpstreamError::Unknown(_),
+            ) => {}
         }
     }
 }

@@ -96,7 +96,7 @@ fn not_minted(failed: &MintFailed) -> Problem {
     let (kind, retry) = match &failed.error {
         UpstreamError::Refused(_) => return Kind::UserRefused.into(),
         UpstreamError::Misconfigured(_) => (Kind::UpstreamMisconfigured, None),
-        UpstreamError::Unavailable(_) | UpstreamError::Unknown(_) => {
+        UpstreamError::Throttled { .. } | UpstreamError::Unavailable(_) | UpstreamError::Unknown(_) => {
             (Kind::UpstreamUnavailable, Some(failed.retry_after))
         }
     };
