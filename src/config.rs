@@ -32,7 +32,9 @@ pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingVa
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use smtp::{SmtpProvider, SmtpSecurity};
-pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
+pub use upstreams::{
+    CallLimits, ChatSdkUpstream, JwtKey, JwtUpstream, MesiboUpstream, SendbirdUpstream, UpstreamConfig,
+};
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");

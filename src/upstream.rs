@@ -3,9 +3,12 @@
 //! Guarantees: an [`Upstream`] call has a deadline, follows no redirect, reads at most 64 KiB, and relays nothing of
 //! the backend's own words to a client. An operator's fault is logged once, with the fix.
 
+mod answer;
+mod chatsdk;
 mod fault;
 mod jwt;
 mod mesibo;
+mod sendbird;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +39,14 @@ pub struct Subject {
     pub app_id: String,
     /// What the user calls themselves.
     pub name: Option<String>,
+}
+
+impl Subject {
+    /// The id that backends with ids of their own know the user by: the imported one, else ours.
+    #[must_use]
+    pub fn backend_id(&self) -> &str {
+        self.upstream_id.as_deref().unwrap_or(self.user.as_str())
+    }
 }
 
 /// A backend's token. No `Debug`.
@@ -119,6 +130,16 @@ pub enum BuildError {
         /// Why there is none.
         error: ClientError,
     },
+    /// It is called with a secret that cannot be sent.
+    #[error(
+        "upstreams.{name}.{key} holds what no HTTP header can carry; fix: copy it again, printable ASCII in one line"
+    )]
+    Secret {
+        /// The upstream.
+        name: String,
+        /// The secret.
+        key: &'static str,
+    },
     /// It signs, and cannot.
     #[error("upstreams.{name}.{error}")]
     Jwt {
@@ -132,8 +153,8 @@ pub enum BuildError {
 /// Makes every configured backend ready to be called.
 ///
 /// # Errors
-/// With the first one that cannot be: a signing key that is none, a claim that does not compile, no certificate
-/// authorities.
+/// With the first one that cannot be: a signing key that is none, a claim that does not compile, a secret that
+/// cannot be sent, no certificate authorities.
 pub fn build(
     upstreams: &BTreeMap<String, UpstreamConfig>,
     clock: &Arc<dyn Clock>,
@@ -141,6 +162,7 @@ pub fn build(
 ) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildError> {
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
+            UpstreamConfig::ChatSdk(config) => Ok(Arc::new(chatsdk::ChatSdk::new(name, config)?)),
             UpstreamConfig::Jwt(config) => {
                 let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
                 Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))
@@ -149,7 +171,13 @@ pub fn build(
                 let made = mesibo::Mesibo::new(name, config);
                 Ok(Arc::new(made.map_err(|error| BuildError::Client { name: name.clone(), error })?))
             }
+            UpstreamConfig::Sendbird(config) => {
+                Ok(Arc::new(sendbird::Sendbird::new(name, config, Arc::clone(clock))?))
+            }
         }
     };
     upstreams.iter().map(|(name, config)| Ok((name.clone(), make(name, config)?))).collect()
 }
+
+#[cfg(test)]
+mod tests;
