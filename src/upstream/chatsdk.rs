@@ -13,8 +13,8 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
-use reqwest::{Client, StatusCode};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ use super::answer::{Answer, ask, quoted, seconds, secret_header, trimmed};
 use super::fault::FaultLog;
 use super::{BuildError, ChatToken, Subject, Upstream, UpstreamError};
 use crate::config::ChatSdkUpstream;
-use crate::outbound::client;
+use crate::outbound::{Client, client};
 
 /// What its clients read beside `token`. The refresh token is of the second generation.
 const PASSED_ON: [&str; 4] = ["wsToken", "user", "expiresIn", "refreshToken"];

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ use super::fault::FaultLog;
 use super::{BuildError, ChatToken, Subject, Upstream, UpstreamError};
 use crate::ambient::Clock;
 use crate::config::SendbirdUpstream;
-use crate::outbound::client;
+use crate::outbound::{Client, client};
 use code::{Meaning, meaning};
 
 /// What JavaScript's `encodeURIComponent` escapes, as Sendbird's own SDKs do.
