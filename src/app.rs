@@ -20,6 +20,7 @@ use crate::delivery::{self, Courier, Messages, Provider};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
+use crate::keys::{AccessTokens, KeyFileError};
 use crate::login::{Login, Pace, Realm};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Its content.
     #[error("otp.pepper_file: the pepper is not usable")]
     Pepper(#[from] PepperError),
+    /// The keys of access tokens.
+    #[error(transparent)]
+    SessionKeys(#[from] KeyFileError),
     /// A way out for codes.
     #[error("a provider cannot be used")]
     Provider(#[from] delivery::BuildError),
@@ -103,7 +107,7 @@ pub struct App {
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     shutdown_timeout: Duration,
-    purge: tokio::task::JoinHandle<()>,
+    jobs: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl App {
@@ -123,6 +127,9 @@ impl App {
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
         let apps = Arc::new(config.apps);
+        let issuer = config.public_url.as_str().trim_end_matches('/').to_owned();
+        let tokens = AccessTokens::open(&config.session, issuer, Arc::clone(&apps), Arc::clone(&entropy))?;
+        let tokens = Arc::new(tokens);
         let messages = Messages::new(config.messages, Arc::clone(&apps));
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
 
@@ -153,6 +160,7 @@ impl App {
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
+            tokens: Arc::clone(&tokens),
             apps,
             texts: config.mesibo,
             proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
@@ -179,7 +187,10 @@ impl App {
             admin::configure(routes);
         };
         let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
-        let purge = tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock));
+        let jobs = [
+            tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock)),
+            tokio::spawn(jobs::follow_keys_forever(tokens)),
+        ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {
             public,
@@ -190,7 +201,7 @@ impl App {
             in_flight,
             max_in_flight: config.server.max_in_flight,
             shutdown_timeout: config.server.shutdown_timeout,
-            purge,
+            jobs,
         })
     }
 
@@ -220,7 +231,7 @@ impl App {
 
     /// Serves until `stop` is over, then finishes what is in flight.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, purge, .. } =
+        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, jobs, .. } =
             self;
         let servers = [tokio::spawn(public.server), tokio::spawn(admin.server)];
         stop.await;
@@ -246,7 +257,9 @@ impl App {
             server.abort();
             let _ = server.await;
         }
-        purge.abort();
+        for job in jobs {
+            job.abort();
+        }
         store.close().await;
         tracing::info!("stopped");
     }

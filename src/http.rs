@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod connection;
 mod cors;
+mod jwks;
 mod language;
 mod mesibo;
 mod ops;
@@ -34,6 +35,7 @@ pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
 use crate::domain::network::ClientIp;
+use crate::keys::AccessTokens;
 use crate::login::Login;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
@@ -42,6 +44,8 @@ use crate::telemetry::{InFlight, Metrics, chain};
 pub struct Gateway {
     /// The use cases.
     pub login: Arc<Login>,
+    /// Our own access tokens.
+    pub tokens: Arc<AccessTokens>,
     /// The apps we serve.
     pub apps: Arc<Apps>,
     /// What the mesibo dialect adds to its answers.
@@ -135,6 +139,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     mesibo::configure(config);
     v1::configure(config);
     ops::configure(config);
+    jwks::configure(config);
     config.route("/problems", web::get().to(problem::page));
     config.default_service(web::to(problem::not_found));
 }
