@@ -103,7 +103,7 @@ async fn a_single_key_is_not_rotated_away_before_its_successor_is_known_g3() {
             .await;
     assert!(ended.code == Some(0) && ended.out.contains("still signs. Rotate again"), "{ended:?}");
     let now = node(&settings);
-    assert_eq!(kids(&now.jwks())[1], decode_header(&issue(&now)).expect("a header").kid.expect("a kid"));
+    assert_eq!(kids(&now.jwks())[1], decode_header(issue(&now)).expect("a header").kid.expect("a kid"));
     assert!(now.verify(&old, SystemClock.now()).is_ok());
 }
 
