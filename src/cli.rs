@@ -22,6 +22,7 @@ use crate::app::StartError;
 use crate::config::{Config, ConfigError, JwtKey, Mode, REFERENCE, UpstreamConfig};
 use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
+use crate::upstream::Surroundings;
 use crate::{ambient, delivery, jobs, telemetry, upstream};
 
 /// The login server in front of your chat backend.
@@ -183,7 +184,8 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
             let mut given = config.upstreams.clone();
             given.retain(|_, upstream| !made_at_start(upstream));
-            upstream::build(&given, &clock, &entropy).map_err(StartError::from)?;
+            let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
+            upstream::build(&given, &surroundings).map_err(StartError::from)?;
             let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
             writeln!(
                 out,
