@@ -174,11 +174,12 @@ pub fn build(
         }
     };
     let guard = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
-        let made = make(name, config)?;
+        let upstream = make(name, config)?;
+        // It calls nobody.
         if matches!(config, UpstreamConfig::Jwt(_)) {
-            return Ok(made);
+            return Ok(upstream);
         }
-        Ok(Arc::new(Guarded::new(name, made, config.deadline(), surroundings.clone())))
+        Ok(Arc::new(Guarded::new(name, upstream, config.deadline(), surroundings.clone())))
     };
     upstreams.iter().map(|(name, config)| Ok((name.clone(), guard(name, config)?))).collect()
 }

@@ -161,14 +161,15 @@ impl Guarded {
         // Under the lock still: the last change is the last one told.
         if before != after {
             self.metrics.set_circuit(&self.name, after.gauge());
+            let upstream = self.name.as_str();
             match after {
                 Circuit::Open => {
-                    tracing::warn!(upstream = self.name, "the backend keeps failing: it is left alone")
+                    tracing::warn!(upstream, "the backend keeps failing: it is left alone");
                 }
                 Circuit::HalfOpen => {
-                    tracing::info!(upstream = self.name, "one call finds out whether the backend is back")
+                    tracing::info!(upstream, "one call finds out whether the backend is back");
                 }
-                Circuit::Closed => tracing::info!(upstream = self.name, "the backend is back"),
+                Circuit::Closed => tracing::info!(upstream, "the backend is back"),
             }
         }
         done

@@ -142,14 +142,14 @@ async fn of_64_at_once_one_probes_and_the_others_are_told_to_wait_f5() {
         assert!(world.mint().await.is_err());
     }
     world.clock.advance(Duration::from_secs(5));
-    let _closed = world.backend.gate.acquire_many(1000).await.expect("open");
+    let closed = world.backend.gate.acquire_many(1000).await.expect("open");
     let probes: Vec<_> = (0..64).map(|_| world.mint()).collect();
     let all = join_all(probes);
     let answer_when_all_have_asked = async {
         // One turn of the runtime polls all of them once.
         tokio::task::yield_now().await;
         assert_eq!(world.guarded.circuit(), Some(Circuit::HalfOpen));
-        drop(_closed);
+        drop(closed);
     };
     let (answers, ()) = tokio::join!(all, answer_when_all_have_asked);
     let resting =

@@ -40,7 +40,9 @@ fn only_an_unbroken_row_of_failures_opens_it_f5() {
     ];
     for (outcomes, circuit) in cases {
         let mut breaker = Breaker::new();
-        outcomes.iter().for_each(|outcome| call(&mut breaker, at(0), *outcome));
+        for outcome in outcomes {
+            call(&mut breaker, at(0), *outcome);
+        }
         assert_eq!(breaker.circuit(), circuit, "{outcomes:?}");
     }
 }
@@ -85,7 +87,9 @@ fn calls_from_before_a_change_have_no_say_after_it_f5() {
     late.iter().take(5).for_each(|ticket| breaker.note(*ticket, Outcome::Failed, at(1)));
     assert_eq!(breaker.circuit(), Circuit::Open);
     // Neither more failures nor a lucky one change when it is looked at again.
-    late.iter().for_each(|ticket| breaker.note(*ticket, Outcome::Failed, at(3)));
+    for ticket in &late {
+        breaker.note(*ticket, Outcome::Failed, at(3));
+    }
     breaker.note(late[19], Outcome::Answered, at(3));
     assert_eq!(breaker.admit(at(3)), Admission::Resting(3 * SECOND));
     let probe = ticket(&mut breaker, at(6));
@@ -94,7 +98,9 @@ fn calls_from_before_a_change_have_no_say_after_it_f5() {
     assert_eq!(breaker.circuit(), Circuit::HalfOpen, "the probe decides");
     breaker.note(probe, Outcome::Answered, at(6));
     breaker.note(probe, Outcome::Failed, at(6));
-    late.iter().for_each(|ticket| breaker.note(*ticket, Outcome::Failed, at(6)));
+    for ticket in &late {
+        breaker.note(*ticket, Outcome::Failed, at(6));
+    }
     assert_eq!(breaker.circuit(), Circuit::Closed);
 }
 
