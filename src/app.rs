@@ -20,10 +20,11 @@ use crate::delivery::{self, Courier, Messages, Provider};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
+use crate::keys::{AccessTokens, KeyFileError};
 use crate::login::{Login, Pace, Realm};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Surroundings, Upstream};
 use crate::{admin, http, jobs};
 
 /// What the process takes from outside. Tests put their own in.
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Its content.
     #[error("otp.pepper_file: the pepper is not usable")]
     Pepper(#[from] PepperError),
+    /// The keys of access tokens.
+    #[error(transparent)]
+    SessionKeys(#[from] KeyFileError),
     /// A way out for codes.
     #[error("a provider cannot be used")]
     Provider(#[from] delivery::BuildError),
@@ -103,7 +107,7 @@ pub struct App {
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     shutdown_timeout: Duration,
-    purge: tokio::task::JoinHandle<()>,
+    jobs: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl App {
@@ -119,26 +123,36 @@ impl App {
         let hasher = Arc::new(CodeHasher::new(read_pepper(&config.otp, &*entropy)?, config.otp.cost));
         let store = Arc::new(Store::open(&config.database)?);
         let metrics = Arc::new(Metrics::default());
-        let health = Arc::new(Health::new(Arc::clone(&store)));
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
         let apps = Arc::new(config.apps);
+        let issuer = config.public_url.as_str().trim_end_matches('/').to_owned();
+        let tokens = AccessTokens::open(&config.session, issuer, Arc::clone(&apps), Arc::clone(&entropy))?;
+        let tokens = Arc::new(tokens);
         let messages = Messages::new(config.messages, Arc::clone(&apps));
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
 
-        let mut built = upstream::build(&config.upstreams, &clock, &entropy)?;
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            metrics: Arc::clone(&metrics),
+        };
+        let mut built = upstream::build(&config.upstreams, &surroundings)?;
         built.extend(upstreams);
         let deadlines = config.upstreams.iter().map(|(name, upstream)| (name, upstream.deadline()));
         let realms = deadlines.filter_map(|(name, deadline)| {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
+        let realms: BTreeMap<String, Realm> = realms.collect();
+        let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
+        let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
         let providers = providers.map_or_else(|| delivery::build(&config.providers, &clock), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
             messages,
-            realms: realms.collect(),
+            realms,
             hasher,
             hashing: Arc::new(Semaphore::new(workers)),
             clock: Arc::clone(&clock),
@@ -153,6 +167,7 @@ impl App {
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
+            tokens: Arc::clone(&tokens),
             apps,
             texts: config.mesibo,
             proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
@@ -179,7 +194,10 @@ impl App {
             admin::configure(routes);
         };
         let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
-        let purge = tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock));
+        let jobs = [
+            tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock)),
+            tokio::spawn(jobs::follow_keys_forever(tokens)),
+        ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {
             public,
@@ -190,7 +208,7 @@ impl App {
             in_flight,
             max_in_flight: config.server.max_in_flight,
             shutdown_timeout: config.server.shutdown_timeout,
-            purge,
+            jobs,
         })
     }
 
@@ -220,7 +238,7 @@ impl App {
 
     /// Serves until `stop` is over, then finishes what is in flight.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, purge, .. } =
+        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, jobs, .. } =
             self;
         let servers = [tokio::spawn(public.server), tokio::spawn(admin.server)];
         stop.await;
@@ -246,7 +264,9 @@ impl App {
             server.abort();
             let _ = server.await;
         }
-        purge.abort();
+        for job in jobs {
+            job.abort();
+        }
         store.close().await;
         tracing::info!("stopped");
     }

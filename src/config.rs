@@ -14,6 +14,7 @@ mod recipes;
 mod routes;
 pub mod secret_file;
 mod server;
+mod session;
 mod setting;
 mod smtp;
 mod upstreams;
@@ -31,6 +32,7 @@ pub use reader::Problem;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
+pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
     CallLimits, ChatSdkUpstream, JwtKey, JwtUpstream, MesiboUpstream, SendbirdUpstream, UpstreamConfig,
@@ -64,6 +66,8 @@ pub struct Config {
     pub database: Database,
     /// Codes.
     pub otp: Otp,
+    /// Access tokens.
+    pub session: Session,
     /// Whom to send to at all.
     pub policy: Policy,
     /// Whether people log in by e-mail.
@@ -187,6 +191,7 @@ impl Config {
         let database = server::read_database(&root);
         let log = server::read_log(&root);
         let (length, otp) = otp::read_otp(&root, assumed);
+        let session = session::read_session(&root, assumed);
         let policy = otp::read_policy(&root, assumed);
         let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
@@ -206,6 +211,7 @@ impl Config {
             server,
             database: database?,
             otp: otp?,
+            session: session?,
             policy,
             email,
             limits,

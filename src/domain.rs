@@ -7,10 +7,13 @@
 pub mod address;
 pub mod challenge;
 pub mod channel;
+pub mod claims;
 pub mod code;
+pub mod ed25519;
 pub mod email;
 pub mod guard;
 pub mod ids;
+pub mod keyring;
 pub mod limits;
 pub mod locale;
 pub mod message;

@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod connection;
 mod cors;
+mod jwks;
 mod language;
 mod mesibo;
 mod ops;
@@ -15,6 +16,7 @@ mod problem;
 mod server;
 mod v1;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -28,20 +30,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 pub use self::client::TrustedProxies;
-pub use self::ops::configure as configure_probes;
+pub use self::ops::configure_for_operators as configure_probes;
 pub use self::problem::PublicUrl;
 pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
 use crate::domain::network::ClientIp;
+use crate::keys::AccessTokens;
 use crate::login::Login;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
+use crate::upstream::{Circuit, Upstream};
 
 /// What handlers share.
 pub struct Gateway {
     /// The use cases.
     pub login: Arc<Login>,
+    /// Our own access tokens.
+    pub tokens: Arc<AccessTokens>,
     /// The apps we serve.
     pub apps: Arc<Apps>,
     /// What the mesibo dialect adds to its answers.
@@ -63,6 +69,7 @@ pub struct Gateway {
 /// Whether this process should be sent requests.
 pub struct Health {
     store: Arc<Store>,
+    backends: BTreeMap<String, Arc<dyn Upstream>>,
     stopping: AtomicBool,
 }
 
@@ -100,8 +107,13 @@ impl Gateway {
 impl Health {
     /// Up.
     #[must_use]
-    pub fn new(store: Arc<Store>) -> Self {
-        Self { store, stopping: AtomicBool::new(false) }
+    pub fn new(store: Arc<Store>, backends: BTreeMap<String, Arc<dyn Upstream>>) -> Self {
+        Self { store, backends, stopping: AtomicBool::new(false) }
+    }
+
+    /// Whether each backend is called, by name; those that are no network away are left out.
+    fn circuits(&self) -> impl Iterator<Item = (&str, Circuit)> {
+        self.backends.iter().filter_map(|(name, backend)| Some((name.as_str(), backend.circuit()?)))
     }
 
     /// From now on the answer is no.
@@ -135,6 +147,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     mesibo::configure(config);
     v1::configure(config);
     ops::configure(config);
+    jwks::configure(config);
     config.route("/problems", web::get().to(problem::page));
     config.default_service(web::to(problem::not_found));
 }

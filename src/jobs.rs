@@ -4,12 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ambient::Clock;
+use crate::keys::AccessTokens;
 use crate::store::purge::{self, BATCH, Chore};
 use crate::store::{Abort, Store, StoreError};
 use crate::telemetry::chain;
 
 /// Between two purges.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
+
+/// Between two looks at the file of the keys.
+const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(10);
+
+/// Takes in the keys of access tokens where their file has changed, until it is dropped.
+pub async fn follow_keys_forever(tokens: Arc<AccessTokens>) {
+    loop {
+        tokio::time::sleep(LOOK_AT_KEYS_EVERY).await;
+        let tokens = Arc::clone(&tokens);
+        // It panics nowhere, and is cancelled only where the process stops.
+        let _ = tokio::task::spawn_blocking(move || tokens.reload()).await;
+    }
+}
 
 /// Purges from time to time, until it is dropped.
 pub async fn purge_forever(store: Arc<Store>, clock: Arc<dyn Clock>) {

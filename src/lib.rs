@@ -18,6 +18,7 @@
 //! | 1 | [`store`] | state: SQLite and PostgreSQL behind one set of functions |
 //! | 1 | [`delivery`] | the ways out for codes |
 //! | 1 | [`upstream`] | the chat backends |
+//! | 1 | [`keys`] | our own access tokens, and the file of their keys |
 //! | 0 | [`domain`] | the rules, without I/O |
 //! | 0 | [`config`] | typed configuration that is already valid |
 //! | 0 | [`outbound`] | the one way to make HTTP calls |
@@ -47,6 +48,7 @@ pub mod delivery;
 pub mod domain;
 pub mod http;
 pub mod jobs;
+pub mod keys;
 pub mod login;
 pub mod outbound;
 pub mod store;

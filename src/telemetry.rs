@@ -111,6 +111,8 @@ pub struct Metrics {
     deliveries: Family<Labels, Counter>,
     verifies: Family<Label, Counter>,
     mints: Family<Labels, Counter>,
+    retries: Family<Label, Counter>,
+    circuits: Family<Label, Gauge>,
     shed: Counter,
     in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -126,11 +128,20 @@ impl Default for Metrics {
         registry.register("login_verifies", "Guesses, by what they were", verifies.clone());
         let mints = Family::default();
         registry.register("mints", "Calls for a chat token, by realm and what came of them", mints.clone());
+        let retries = Family::default();
+        registry.register(
+            "upstream_retries",
+            "Calls to a chat backend that were made again",
+            retries.clone(),
+        );
+        let circuits = Family::default();
+        let help = "Whether a chat backend is called (0), tried with one call (1), or left alone because it fails (2)";
+        registry.register("upstream_circuit", help, circuits.clone());
         let shed = Counter::<u64, AtomicU64>::default();
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, verifies, mints, shed, in_flight }
+        Self { registry, starts, deliveries, verifies, mints, retries, circuits, shed, in_flight }
     }
 }
 
@@ -154,6 +165,16 @@ impl Metrics {
     /// A backend was called.
     pub fn count_mint(&self, realm: &str, outcome: &'static str) {
         self.mints.get_or_create(&[("realm", realm.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A backend is called again.
+    pub fn count_retry(&self, realm: &str) {
+        self.retries.get_or_create(&[("realm", realm.to_owned())]).inc();
+    }
+
+    /// A backend's circuit changed: 0 is closed, 1 half open, 2 open.
+    pub fn set_circuit(&self, realm: &str, state: i64) {
+        self.circuits.get_or_create(&[("realm", realm.to_owned())]).set(state);
     }
 
     /// A request was told to come back.

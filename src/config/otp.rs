@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Mode;
 use super::reader::Section;
+use super::secret_file::is_readable_by_others;
 use crate::domain::address::Address;
 use crate::domain::code::CodeLength;
 use crate::domain::guard::AtCap;
@@ -136,10 +136,6 @@ fn read_pepper(section: &Section<'_>, mode: Mode) -> Option<PepperSource> {
         section.secret_problem("pepper", &error.to_string());
     }
     Some(PepperSource::Given(text))
-}
-
-fn is_readable_by_others(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.permissions().mode() & 0o007 != 0)
 }
 
 pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {

@@ -1,13 +1,16 @@
 //! Files that a first start makes: the pepper, a signing key.
 //!
 //! Guarantees: however many processes start at once, all read the same content; the file is never seen half
-//! written, and only its owner can read it.
+//! written, and only its owner can read it. One that is replaced keeps its owner and its permissions.
 
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use zeroize::Zeroizing;
+
+use crate::ambient::Entropy;
+use crate::domain::ids::MessageId;
 
 /// What a first start found or made.
 pub struct SecretFile {
@@ -44,6 +47,52 @@ fn create(path: &Path, content: &str, unique: &str) -> std::io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Puts other content into a file that is there, so that whoever reads it at any moment reads all of the old or all
+/// of the new.
+///
+/// # Errors
+/// As the file system gives them; the file is as it was.
+pub fn replace(path: &Path, content: &str, unique: &str) -> std::io::Result<()> {
+    // Where a link names the file, the link stays.
+    let path = path.canonicalize()?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{unique}"));
+    let draft = Path::new(&name);
+    let replaced = write_like(draft, content, &path).and_then(|()| std::fs::rename(draft, &path));
+    if replaced.is_err() {
+        // It may never have been made.
+        let _ = std::fs::remove_file(draft);
+    }
+    replaced?;
+    // The name is safe from a loss of power only once its folder is written.
+    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+}
+
+/// Writes a file that belongs to whom another one belongs to: the operator who runs a command is often not the user
+/// that the server runs as.
+fn write_like(draft: &Path, content: &str, model: &Path) -> std::io::Result<()> {
+    let model = model.metadata()?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) != (model.uid(), model.gid()) {
+        fchown(&file, Some(model.uid()), Some(model.gid()))?;
+    }
+    file.set_permissions(model.permissions())?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+/// What tells the drafts of two processes apart.
+#[must_use]
+pub fn draft_name(entropy: &dyn Entropy) -> String {
+    MessageId::generate(entropy).to_string()
+}
+
+/// Whether users other than the owner and the group can get at a file.
+pub(super) fn is_readable_by_others(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.permissions().mode() & 0o007 != 0)
 }
 
 #[cfg(test)]

@@ -148,6 +148,12 @@ identifier!(
 identifier!(
     /// A user of a realm, opaque to everybody outside.
     UserId, "usr_");
+identifier!(
+    /// One login that lives on: what refreshes and access tokens belong to.
+    SessionId, "ses_");
+identifier!(
+    /// One access token: its `jti`.
+    AccessTokenId, "at_");
 secret!(
     /// What the starter of a `/v1` challenge holds: without it nobody can guess against, or burn, the challenge.
     ClientSecret, "cs_");

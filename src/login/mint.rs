@@ -116,7 +116,7 @@ impl Login {
                     "no token was minted; the same code, or the grant, can be posted again"
                 );
                 let retry_after = match (&error, ended) {
-                    (UpstreamError::Throttled { after, .. }, _) => *after,
+                    (UpstreamError::Throttled { after, .. } | UpstreamError::Resting { after }, _) => *after,
                     (_, Ended::Unknown(_)) => lease_until.wait_from(now),
                     (_, Ended::Minted | Ended::Failed(_)) => RETRY_AFTER,
                 };

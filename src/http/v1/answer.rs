@@ -96,9 +96,10 @@ fn not_minted(failed: &MintFailed) -> Problem {
     let (kind, retry) = match &failed.error {
         UpstreamError::Refused(_) => return Kind::UserRefused.into(),
         UpstreamError::Misconfigured(_) => (Kind::UpstreamMisconfigured, None),
-        UpstreamError::Throttled { .. } | UpstreamError::Unavailable(_) | UpstreamError::Unknown(_) => {
-            (Kind::UpstreamUnavailable, Some(failed.retry_after))
-        }
+        UpstreamError::Throttled { .. }
+        | UpstreamError::Unavailable(_)
+        | UpstreamError::Resting { .. }
+        | UpstreamError::Unknown(_) => (Kind::UpstreamUnavailable, Some(failed.retry_after)),
     };
     let mut problem = Problem::from(kind);
     if let Some(grant) = &failed.grant {
