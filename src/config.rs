@@ -28,11 +28,15 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
+pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use smtp::{SmtpProvider, SmtpSecurity};
-pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
+pub use upstreams::{
+    CallLimits, IdRule, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, MesiboUpstream,
+    UpstreamConfig, jwt_presets,
+};
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");

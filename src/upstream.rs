@@ -6,6 +6,7 @@
 mod fault;
 mod jwt;
 mod mesibo;
+mod person;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,14 +2,16 @@
 
 mod jwt;
 mod mesibo;
+mod presets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use url::Url;
 
-pub use self::jwt::{JwtKey, JwtUpstream};
+pub use self::jwt::{JwtAlgorithm, JwtForm, JwtKey, JwtUpstream};
 pub use self::mesibo::MesiboUpstream;
+pub use self::presets::{IdRule, JwtPreset, KeyRule, jwt_presets};
 use super::Mode;
 use super::reader::Section;
 

@@ -126,8 +126,7 @@ impl Templates {
                     settings.insert(setting.to_owned());
                 }
                 Some((within, setting)) if within == *table => {
-                    let fix =
-                        format!("there is no setting {setting:?}: write it under [{table}], or declare it");
+                    let fix = format!("there is no setting {setting:?}: declare it under {written_in}");
                     return Err(LoadError::new(key, fix));
                 }
                 Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
