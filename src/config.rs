@@ -34,8 +34,8 @@ pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
-    CallLimits, IdRule, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, MesiboUpstream,
-    UpstreamConfig, jwt_presets,
+    CallLimits, IdRule, IdentifyBy, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule,
+    KustomerSecret, KustomerUpstream, MesiboUpstream, UpstreamConfig, jwt_presets,
 };
 
 /// The commented reference: every key, its meaning and its default.

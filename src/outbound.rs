@@ -17,12 +17,16 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response};
 
 use crate::config::CallLimits;
 
 /// Far more than any backend's or gateway's answer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Nobody waits longer for a login.
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
 
 /// Shorter than the usual 60 s after which servers and NATs drop idle connections.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
@@ -87,6 +91,12 @@ pub(crate) async fn read_capped(mut response: Response, max_bytes: usize) -> Res
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// How long the other end asks to be left alone (RFC 9110 §10.2.3), an hour at most. A date is not read: clocks differ.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let secs = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(secs).min(LONGEST_RETRY))
 }
 
 /// Tells a call that certainly never arrived from one that may have.

@@ -5,6 +5,7 @@
 
 mod fault;
 mod jwt;
+mod kustomer;
 mod mesibo;
 mod person;
 
@@ -145,6 +146,9 @@ pub fn build(
             UpstreamConfig::Jwt(config) => {
                 let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
                 Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))
+            }
+            UpstreamConfig::Kustomer(config) => {
+                Ok(Arc::new(kustomer::Kustomer::new(name, config, Arc::clone(clock))?))
             }
             UpstreamConfig::Mesibo(config) => {
                 let made = mesibo::Mesibo::new(name, config);

@@ -1,6 +1,7 @@
 //! `[upstreams.NAME]`.
 
 mod jwt;
+mod kustomer;
 mod mesibo;
 mod presets;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::jwt::{JwtAlgorithm, JwtForm, JwtKey, JwtUpstream};
+pub use self::kustomer::{IdentifyBy, KustomerSecret, KustomerUpstream};
 pub use self::mesibo::MesiboUpstream;
 pub use self::presets::{IdRule, JwtPreset, KeyRule, jwt_presets};
 use super::Mode;
@@ -18,11 +20,16 @@ use super::reader::Section;
 /// The upstream that development signs with when none is configured.
 pub(super) const LOCAL: &str = "local";
 
+/// Signing takes no time to speak of.
+const LOCAL_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A chat backend.
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
     /// We sign a JWT ourselves.
     Jwt(JwtUpstream),
+    /// Kustomer: a JWT of its own kind, signed here.
+    Kustomer(KustomerUpstream),
     /// mesibo's backend API.
     Mesibo(MesiboUpstream),
 }
@@ -32,7 +39,11 @@ impl UpstreamConfig {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         match self {
-            Self::Jwt(_) => Duration::from_secs(1),
+            Self::Jwt(_) => LOCAL_DEADLINE,
+            Self::Kustomer(kustomer) => match &kustomer.secret {
+                KustomerSecret::Given(_) => LOCAL_DEADLINE,
+                KustomerSecret::Fetched { call, .. } => call.timeout + LOCAL_DEADLINE,
+            },
             Self::Mesibo(mesibo) => mesibo.call.timeout,
         }
     }
@@ -59,6 +70,7 @@ pub(super) fn read(
     for (name, section) in sections {
         let config = match section.optional::<String>("kind").as_deref() {
             Some("jwt") => jwt::read(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
+            Some("kustomer") => kustomer::read(&section).map(UpstreamConfig::Kustomer),
             Some("mesibo") => mesibo::read(&section).map(UpstreamConfig::Mesibo),
             Some(_) | None => {
                 section.problem("kind", "must be \"mesibo\" or \"jwt\"");
