@@ -34,8 +34,9 @@ pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
-    CallLimits, IdRule, IdentifyBy, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule,
-    KustomerSecret, KustomerUpstream, MesiboUpstream, UpstreamConfig, jwt_presets,
+    CallLimits, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule, IdentifyBy, JwtAlgorithm,
+    JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, KustomerSecret, KustomerUpstream, Matcher,
+    MesiboUpstream, MintCall, UpstreamConfig, http_presets, jwt_presets,
 };
 
 /// The commented reference: every key, its meaning and its default.

@@ -4,6 +4,7 @@
 //! the backend's own words to a client. An operator's fault is logged once, with the fix.
 
 mod fault;
+mod http;
 mod jwt;
 mod kustomer;
 mod mesibo;
@@ -23,6 +24,7 @@ use crate::domain::address::Address;
 use crate::domain::ids::UserId;
 use crate::outbound::{self, ClientError};
 
+pub use crate::outbound::template::LoadError;
 pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.
@@ -121,6 +123,14 @@ pub enum BuildError {
         /// Why there is none.
         error: ClientError,
     },
+    /// It is described, and the description is wrong.
+    #[error("upstreams.{name}.{error}")]
+    Description {
+        /// The upstream.
+        name: String,
+        /// What is wrong with it.
+        error: LoadError,
+    },
     /// It signs, and cannot.
     #[error("upstreams.{name}.{error}")]
     Jwt {
@@ -143,6 +153,9 @@ pub fn build(
 ) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildError> {
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
+            UpstreamConfig::Http(config) => {
+                Ok(Arc::new(http::Http::new(name, config, Arc::clone(clock), Arc::clone(entropy))?))
+            }
             UpstreamConfig::Jwt(config) => {
                 let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
                 Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
 
 use super::setting::{Raw, Setting};
 
@@ -94,6 +95,14 @@ impl Node {
             leaf @ (Array(_) | Boolean(_) | Datetime(_) | Float(_) | Integer(_) | String(_)) => {
                 Self::Leaf(Raw::Toml(leaf), source.to_owned())
             }
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Table(table) => table.iter().map(|(name, node)| (name.clone(), node.to_json())).collect(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Leaf(raw, _) => raw.to_json(),
         }
     }
 
@@ -324,8 +333,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The branch under `key` as it is written, for structure that the operator chooses.
+    pub(super) fn tree(&self, key: &str) -> Map<String, Value> {
+        let section = self.section(key);
+        let Some(Node::Table(table)) = section.node else { return Map::new() };
+        let branch = |(name, node): (&String, &Node)| match node {
+            Node::Table(_) => (name.clone(), Value::Object(section.tree(name))),
+            Node::List(_) | Node::Leaf(..) => {
+                section.ask(name, None);
+                (name.clone(), node.to_json())
+            }
+        };
+        table.iter().map(branch).collect()
+    }
+
     /// Notes every key that was not asked for, with those that this branch knows.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(&self) {
         let Some(Node::Table(table)) = self.node else { return };
         let read = self.read.borrow();
         let known: Vec<&str> = read.iter().map(String::as_str).collect();

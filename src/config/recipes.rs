@@ -312,12 +312,16 @@ fn read_secret(section: &Section<'_>, key: &str, declared: &Declared) -> Option<
     } else {
         SecretString::default()
     };
-    // Consoles are copied from with a space too many.
-    let secret = SecretString::from(secret.expose_secret().trim());
+    let secret = trimmed(&secret);
     if !secret.expose_secret().is_empty() && !declared.admits(secret.expose_secret()) {
         section.secret_problem(key, &format!("must match {}", declared.pattern));
     }
     Some(secret)
+}
+
+/// Consoles are copied from with a space too many.
+pub(super) fn trimmed(secret: &SecretString) -> SecretString {
+    secret.expose_secret().trim().into()
 }
 
 fn check_base_url(section: &Section<'_>, text: &str, mode: Mode, allow_http: bool) {

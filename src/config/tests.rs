@@ -3,6 +3,7 @@
 mod environment;
 mod messages;
 mod modes;
+mod presets;
 mod problems;
 mod recipes;
 mod reference;

@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`.
 
+mod http;
 mod jwt;
 mod kustomer;
 mod mesibo;
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use self::http::{
+    ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, Matcher, MintCall, http_presets,
+};
 pub use self::jwt::{JwtAlgorithm, JwtForm, JwtKey, JwtUpstream};
 pub use self::kustomer::{IdentifyBy, KustomerSecret, KustomerUpstream};
 pub use self::mesibo::MesiboUpstream;
@@ -26,6 +30,8 @@ const LOCAL_DEADLINE: Duration = Duration::from_secs(1);
 /// A chat backend.
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
+    /// Calls described as data.
+    Http(HttpUpstream),
     /// We sign a JWT ourselves.
     Jwt(JwtUpstream),
     /// Kustomer: a JWT of its own kind, signed here.
@@ -39,6 +45,7 @@ impl UpstreamConfig {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         match self {
+            Self::Http(http) => http.call.timeout,
             Self::Jwt(_) => LOCAL_DEADLINE,
             Self::Kustomer(kustomer) => match &kustomer.secret {
                 KustomerSecret::Given(_) => LOCAL_DEADLINE,
@@ -69,11 +76,12 @@ pub(super) fn read(
     let none = sections.is_empty();
     for (name, section) in sections {
         let config = match section.optional::<String>("kind").as_deref() {
+            Some("http") => http::read(&section).map(UpstreamConfig::Http),
             Some("jwt") => jwt::read(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
             Some("kustomer") => kustomer::read(&section).map(UpstreamConfig::Kustomer),
             Some("mesibo") => mesibo::read(&section).map(UpstreamConfig::Mesibo),
             Some(_) | None => {
-                section.problem("kind", "must be \"mesibo\" or \"jwt\"");
+                section.problem("kind", "must be one of http, jwt, kustomer, mesibo");
                 upstreams.insert(name, None);
                 continue;
             }
@@ -84,7 +92,7 @@ pub(super) fn read(
     if none && mode == Mode::Production {
         root.problem(
             "upstreams",
-            "production needs the chat backend: write [upstreams.chat] with kind = \"mesibo\" or \"jwt\"",
+            "production needs the chat backend: write [upstreams.chat] and its kind: \"mesibo\", \"jwt\" or another",
         );
     }
     if none && mode == Mode::Development {
@@ -106,14 +114,32 @@ fn read_call_limits(section: &Section<'_>) -> CallLimits {
 fn read_url(section: &Section<'_>, default: Url) -> Url {
     let example = default.to_string();
     let url = section.get("url", default);
+    check_url(section, &url, &example);
+    url
+}
+
+/// The same without a default, for what paths are appended to.
+fn required_url(section: &Section<'_>, example: &str) -> Option<Url> {
+    let url = section.required::<Url>("url", &format!("say where the backend is, such as {example}"));
+    if let Some(url) = &url {
+        check_url(section, url, example);
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            section.problem("url", "must end with its path and hold no user: paths are appended to it");
+        }
+    } else {
+        section.get("allow_http", false);
+    }
+    url
+}
+
+fn check_url(section: &Section<'_>, url: &Url, example: &str) {
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         section.problem("url", &format!("must start with https://, such as {example}"));
     }
     let allow_http = section.get("allow_http", false);
-    if url.scheme() == "http" && !is_private(&url) && !allow_http {
+    if url.scheme() == "http" && !is_private(url) && !allow_http {
         section.problem("url", "our secret would travel in clear: use https, or set allow_http = true");
     }
-    url
 }
 
 /// Whether a URL leads to this host or a private network.

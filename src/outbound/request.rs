@@ -22,7 +22,8 @@ pub(crate) struct Description<'a> {
     /// The key of the URL, such as `send.url`, and its template.
     pub(crate) url: (&'a str, &'a str),
     pub(crate) format: Format,
-    pub(crate) headers: &'a BTreeMap<String, String>,
+    /// The key of the headers, such as `send.headers`, and their templates.
+    pub(crate) headers: (&'a str, &'a BTreeMap<String, String>),
     pub(crate) body: &'a Map<String, Value>,
     pub(crate) overlay: &'a [Overlay],
 }
@@ -55,8 +56,9 @@ impl RequestTemplate {
             return Err(LoadError::new(&format!("{key}.format"), fix));
         }
         let mut headers = Vec::new();
-        for (name, value) in what.headers {
-            let key = format!("{key}.headers.{name}");
+        let (headers_key, described) = what.headers;
+        for (name, value) in described {
+            let key = format!("{headers_key}.{name}");
             let parsed = name.parse().map_err(|_bad| LoadError::new(&key, "this is no header's name"))?;
             headers.push((parsed, templates.compile(&key, value)?));
         }

@@ -116,6 +116,11 @@ fn the_examples_of_the_reference_are_valid() {
         ("otp", "pepper", PEPPER),
         ("upstreams.chat", "app_token", "a token"),
         ("upstreams.own", "key", "a key"),
+        ("upstreams.conversations", "key", "0123456789abcdef0123456789abcdef"),
+        ("upstreams.support", "secret", "a secret"),
+        ("upstreams.helpdesk", "api_key", "a key"),
+        ("upstreams.comet", "api_key", "a key"),
+        ("upstreams.rest.secrets", "api_key", "a key"),
         ("providers.mail", "password", "a password"),
         ("providers.twilio", "auth_token", "a token"),
     ];

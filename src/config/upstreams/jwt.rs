@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::Mode;
 use super::super::reader::Section;
-use super::super::recipes::{SettingValue, read_settings, whole};
+use super::super::recipes::{SettingValue, read_settings, trimmed, whole};
 use super::LOCAL;
 use super::presets::{self, JwtPreset, KeyRule};
 
@@ -197,8 +197,7 @@ fn read_shared_secret(section: &Section<'_>, rule: Option<&KeyRule>) -> Option<S
         return Some(secret);
     };
     let secret = section.required_secret("key", &format!("name the file that holds it: {}", rule.label))?;
-    // Consoles are copied from with a space too many.
-    let secret = SecretString::from(secret.expose_secret().trim());
+    let secret = trimmed(&secret);
     check_length(section, &secret, rule.min_bytes, &format!("it is {}", rule.label));
     let admitted = whole(&rule.pattern).is_ok_and(|pattern| pattern.is_match(secret.expose_secret()));
     if !rule.pattern.is_empty() && !admitted {

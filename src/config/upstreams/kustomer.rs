@@ -1,9 +1,10 @@
 //! `kind = "kustomer"`.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use super::super::reader::Section;
+use super::super::recipes::trimmed;
 use super::{CallLimits, read_call_limits, read_url};
 
 /// `kind = "kustomer"`.
@@ -79,9 +80,4 @@ fn read_fetched(section: &Section<'_>) -> Option<KustomerSecret> {
     );
     let call = read_call_limits(section);
     Some(KustomerSecret::Fetched { url, api_key: trimmed(&api_key?), call })
-}
-
-/// Consoles are copied from with a space too many.
-fn trimmed(secret: &SecretString) -> SecretString {
-    secret.expose_secret().trim().into()
 }

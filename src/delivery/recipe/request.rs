@@ -38,7 +38,7 @@ impl Sender {
             method,
             url: ("send.url", &send.url),
             format: send.format,
-            headers: &send.headers,
+            headers: ("send.headers", &send.headers),
             body: &send.body,
             overlay: &send.overlay,
         };
