@@ -348,7 +348,7 @@ impl<'a> Section<'a> {
     }
 
     /// Notes every key that was not asked for, with those that this branch knows.
-    pub(super) fn finish(&self) {
+    pub(super) fn finish(self) {
         let Some(Node::Table(table)) = self.node else { return };
         let read = self.read.borrow();
         let known: Vec<&str> = read.iter().map(String::as_str).collect();

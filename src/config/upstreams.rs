@@ -31,7 +31,7 @@ const LOCAL_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
     /// Calls described as data.
-    Http(HttpUpstream),
+    Http(Box<HttpUpstream>),
     /// We sign a JWT ourselves.
     Jwt(JwtUpstream),
     /// Kustomer: a JWT of its own kind, signed here.
@@ -76,7 +76,7 @@ pub(super) fn read(
     let none = sections.is_empty();
     for (name, section) in sections {
         let config = match section.optional::<String>("kind").as_deref() {
-            Some("http") => http::read(&section).map(UpstreamConfig::Http),
+            Some("http") => http::read(&section).map(Box::new).map(UpstreamConfig::Http),
             Some("jwt") => jwt::read(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
             Some("kustomer") => kustomer::read(&section).map(UpstreamConfig::Kustomer),
             Some("mesibo") => mesibo::read(&section).map(UpstreamConfig::Mesibo),

@@ -90,7 +90,7 @@ impl RequestTemplate {
         if path.split('/').any(|step| matches!(step, "." | "..")) {
             return Err(format!("{key}: what comes out leads elsewhere, by a step that is \".\" or \"..\""));
         }
-        let mut url = Url::parse(&url).or_else(|_bad| Err(format!("{key}: what comes out is no URL")))?;
+        let mut url = Url::parse(&url).map_err(|_bad| format!("{key}: what comes out is no URL"))?;
         let filled = self.body.render(templates, context)?;
         let mut headers = HeaderMap::new();
         let body = match self.format {
@@ -103,7 +103,7 @@ impl RequestTemplate {
             Format::Json => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let written = serde_json::to_vec(&filled);
-                Some(written.or_else(|_bad| Err(format!("{key}.body: what comes out is no JSON")))?)
+                Some(written.map_err(|_bad| format!("{key}.body: what comes out is no JSON"))?)
             }
             Format::Query => {
                 url.query_pairs_mut().extend_pairs(pairs(&filled));

@@ -164,22 +164,15 @@ impl Http {
     /// Makes the user; what the backend said. That it refuses is no error: another login may have been first, and the
     /// mint that follows knows.
     async fn create(&self, create: &RequestTemplate, context: &Value) -> Result<String, UpstreamError> {
-        let lost = |error| match error {
-            // A lost creation was no mint.
-            UpstreamError::Unknown(text) => UpstreamError::Unavailable(text),
-            other => other,
+        // A lost creation was no mint.
+        let lost = |error| {
+            if let UpstreamError::Unknown(text) = error { UpstreamError::Unavailable(text) } else { error }
         };
         let answer = self.call(Which::Create, create, context).await.map_err(lost)?;
-        let said = self.reader.said(&answer);
-        if answer.status.is_success() {
-            return Ok(said);
+        if answer.status.is_success() || matches!(answer.status.as_u16(), 400 | 404 | 409 | 422) {
+            return Ok(self.reader.said(&answer));
         }
-        let code = answer.status.as_u16();
-        match self.reader.refusal(self.faults.upstream(), Which::Create, &answer) {
-            UpstreamError::Misconfigured(_) if matches!(code, 400 | 404 | 422) => Ok(said),
-            UpstreamError::Unavailable(_) if code == 409 => Ok(said),
-            error => Err(lost(error)),
-        }
+        Err(lost(self.reader.refusal(self.faults.upstream(), Which::Create, &answer)))
     }
 
     async fn end(&self, subject: &Subject) -> Result<(), UpstreamError> {

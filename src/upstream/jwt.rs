@@ -63,7 +63,7 @@ enum Form {
         audience: String,
         ids: Ids,
     },
-    Preset(Preset),
+    Preset(Box<Preset>),
 }
 
 /// Why no token can be signed.
@@ -102,7 +102,7 @@ impl Jwt {
             JwtForm::Preset { name, preset, settings } => {
                 let mut form = Preset::new(name, preset, settings)?;
                 let header = form.header()?;
-                (Form::Preset(form), header, preset.max_lifetime)
+                (Form::Preset(Box::new(form)), header, preset.max_lifetime)
             }
         };
         let claims = Claims::compile(&config.claims)?;

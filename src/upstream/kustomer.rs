@@ -36,7 +36,7 @@ pub(super) struct Kustomer {
 
 enum Secret {
     Given(Arc<SigningKey>),
-    Fetched(Settings),
+    Fetched(Box<Settings>),
 }
 
 impl Kustomer {
@@ -54,7 +54,9 @@ impl Kustomer {
             KustomerSecret::Fetched { url, api_key, call } => {
                 let settings = Settings::new(name, url.clone(), api_key.clone(), *call);
                 Secret::Fetched(
-                    settings.map_err(|error| BuildError::Client { name: name.to_owned(), error })?,
+                    settings
+                        .map(Box::new)
+                        .map_err(|error| BuildError::Client { name: name.to_owned(), error })?,
                 )
             }
         };

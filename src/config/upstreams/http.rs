@@ -184,7 +184,7 @@ fn read_calls(section: &Section<'_>) -> Option<HttpCalls> {
     for pointer in &errors {
         check_pointer(section, "errors", pointer);
     }
-    let mint = read_mint(&section.section("mint"));
+    let mint = read_mint(section.section("mint"));
     let other = |key: &str, usual: &str| {
         section.has(key).then(|| {
             let section = section.section(key);
@@ -209,8 +209,8 @@ fn read_calls(section: &Section<'_>) -> Option<HttpCalls> {
     Some(HttpCalls { headers, errors, mint, create, revoke })
 }
 
-fn read_mint(section: &Section<'_>) -> Option<MintCall> {
-    let call = read_call(section, "POST");
+fn read_mint(section: Section<'_>) -> Option<MintCall> {
+    let call = read_call(&section, "POST");
     let token = section.required::<String>(
         "token",
         "say where the token is in the answer: a JSON pointer such as \"/data/token\"",
@@ -219,7 +219,7 @@ fn read_mint(section: &Section<'_>) -> Option<MintCall> {
     let user = section.optional::<String>("user");
     for (key, pointer) in [("token", &token), ("expires", &expires), ("user", &user)] {
         if let Some(pointer) = pointer {
-            check_pointer(section, key, pointer);
+            check_pointer(&section, key, pointer);
         }
     }
     let units =
@@ -228,7 +228,7 @@ fn read_mint(section: &Section<'_>) -> Option<MintCall> {
         Some(pointer) => section.choice("expires_unit", "s", &units).map(|unit| Some((pointer, unit))),
         None => Some(None),
     };
-    let matcher = |key: &str| section.has(key).then(|| read_matcher(&section.section(key)));
+    let matcher = |key: &str| section.has(key).then(|| read_matcher(section.section(key)));
     let (missing, refused) = (matcher("missing"), matcher("refused"));
     section.finish();
     Some(MintCall { call: call?, token: token?, expires: expires?, user, missing, refused })
@@ -254,7 +254,7 @@ fn read_call(section: &Section<'_>, usual: &str) -> Option<HttpCall> {
     Some(HttpCall { method: method?, path: path?, format: format?, body })
 }
 
-fn read_matcher(section: &Section<'_>) -> Matcher {
+fn read_matcher(section: Section<'_>) -> Matcher {
     let status = section.optional::<u32>("status").map(|status| u16::try_from(status).unwrap_or(0));
     if status.is_some_and(|status| !(100..600).contains(&status)) {
         section.problem("status", "must be an HTTP status, such as 404");
@@ -262,7 +262,7 @@ fn read_matcher(section: &Section<'_>) -> Matcher {
     let at = section.optional::<String>("at");
     let is = section.optional::<Vec<String>>("is");
     if let Some(pointer) = &at {
-        check_pointer(section, "at", pointer);
+        check_pointer(&section, "at", pointer);
     }
     if at.is_some() != is.as_ref().is_some_and(|values| !values.is_empty()) {
         section.problem("at", "needs is, and is needs at: where to look, and what is there");

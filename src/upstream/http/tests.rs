@@ -36,7 +36,7 @@ fn parsed(text: &str) -> Result<HttpUpstream, String> {
     let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new());
     let config = config.map_err(|error| error.to_string())?;
     let UpstreamConfig::Http(http) = &config.upstreams["chat"] else { panic!("another kind") };
-    Ok(http.clone())
+    Ok(HttpUpstream::clone(http))
 }
 
 fn made(text: &str) -> Result<Http, String> {

@@ -26,7 +26,7 @@ const NAMES: [&str; 9] = {
 /// A preset, compiled, with what the operator set.
 pub(super) struct Preset {
     pub(super) name: &'static str,
-    preset: &'static JwtPreset,
+    wants: &'static JwtPreset,
     templates: Templates,
     claims: Body,
     known_as: Option<Template>,
@@ -52,12 +52,12 @@ impl Preset {
             preset.known_as.as_deref().map(|text| templates.compile("known_as", text)).transpose()?;
         let cfg = settings.iter().map(|(key, value)| (key.as_str(), value.reveal()));
         let cfg = minijinja::Value::from_pairs(cfg);
-        Ok(Self { name, preset, templates, claims, known_as, cfg, ids: Ids::new(&preset.user_id) })
+        Ok(Self { name, wants: preset, templates, claims, known_as, cfg, ids: Ids::new(&preset.user_id) })
     }
 
     /// Further members of the header.
     pub(super) fn header(&mut self) -> Result<Map<String, Value>, JwtError> {
-        let header = Body::compile(&mut self.templates, "header", &self.preset.header, &[], Format::Json)?;
+        let header = Body::compile(&mut self.templates, "header", &self.wants.header, &[], Format::Json)?;
         let cfg = &self.cfg;
         let made = header.render(&self.templates, &context! { cfg });
         made.map_err(|text| JwtError::Preset(LoadError::new("preset", text)))
@@ -77,13 +77,13 @@ impl Preset {
 
     /// The claim that holds the user's id.
     pub(super) fn user_claim(&self) -> &'static str {
-        let path = self.preset.user_claim.trim_start_matches('/');
+        let path = self.wants.user_claim.trim_start_matches('/');
         path.split('/').next().unwrap_or(path)
     }
 
     /// The id in these claims; `None` where there is none that the backend takes.
     pub(super) fn id_in<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a str> {
-        let within = self.preset.user_claim.strip_prefix('/')?.strip_prefix(self.user_claim())?;
+        let within = self.wants.user_claim.strip_prefix('/')?.strip_prefix(self.user_claim())?;
         let id = claims.get(self.user_claim())?.pointer(within)?.as_str()?;
         Some(id).filter(|id| self.ids.admit(id))
     }

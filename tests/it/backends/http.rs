@@ -13,7 +13,7 @@ fn said(status: u16, body: &Value) -> ResponseTemplate {
     ResponseTemplate::new(status).set_body_json(body)
 }
 
-/// CometChat as its documents describe it: users have to exist, and their ids have no capitals.
+/// As the documents of that backend describe it: users have to exist, and their ids have no capitals.
 async fn cometchat() -> MockServer {
     let users: Mutex<BTreeMap<String, usize>> = Mutex::default();
     let respond = move |request: &Request| {

@@ -30,10 +30,12 @@ on_both! {
         let up = Arc::new(AtomicBool::new(false));
         let server = MockServer::start().await;
         let is_up = Arc::clone(&up);
-        let respond = move |_: &Request| match is_up.load(Ordering::SeqCst) {
-            false => ResponseTemplate::new(500),
-            true => ResponseTemplate::new(200)
-                .set_body_json(json!({"data": {"type": "settings", "id": "5f", "attributes": {"secret": SECRET}}})),
+        let respond = move |_: &Request| {
+            if !is_up.load(Ordering::SeqCst) {
+                return ResponseTemplate::new(500);
+            }
+            let settings = json!({"data": {"type": "settings", "id": "5f", "attributes": {"secret": SECRET}}});
+            ResponseTemplate::new(200).set_body_json(settings)
         };
         Mock::given(method("GET"))
             .and(path("/v1/auth/customer/settings"))

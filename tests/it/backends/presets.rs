@@ -6,6 +6,11 @@ use crate::harness::on_both;
 
 const KEY: &str = "0123456789abcdefghijklmnopqrstuv";
 
+fn hex(text: &str) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).expect("a half");
+    text.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 on_both! {
     async fn a_preset_signs_what_its_backend_takes_for_the_user_that_the_app_is_told_of(database) {
         let app = serving(&database, &format!("kind = \"jwt\"\npreset = \"stream\"\nkey = \"{KEY}\""));
@@ -31,7 +36,7 @@ on_both! {
         for phone in ["+18005551234", "+18005551234", "+18005551235"] {
             let answer = log_in(&app, phone).await;
             let user = answer.get("user_id").as_str().expect("an id").to_owned();
-            let hex: String = user.strip_prefix("usr_").expect("ours").bytes().map(|b| format!("{b:02x}")).collect();
+            let hex = hex(user.strip_prefix("usr_").expect("ours"));
             let chat = chat(&answer);
             assert_eq!(chat["user_id"], format!("@usr_{hex}:m.example"));
             let public = DecodingKey::from_rsa_pem(rsa.public_key_pem().as_bytes()).expect("a key");
