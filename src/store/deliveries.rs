@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -114,7 +114,7 @@ pub fn note(
         dsl::error.eq(outcome.error),
         dsl::updated_at.eq(now.as_millis()),
     );
-    on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
+    found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
 }
 
 /// Notes that the code of a message came back, once. Some: the network that asked for it.
@@ -124,7 +124,6 @@ pub fn note(
 pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(deliveries::network))
-        .get_result(c)
-        .optional())
+    let row = dsl::deliveries.find(id.as_str());
+    changed_row!(db, diesel::update(fresh).set(change), deliveries::network, row)
 }
