@@ -10,7 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{Prepare, found_its_row};
+use super::prepared::{found_its_row, prepared};
 use super::schema::budgets::{self, dsl};
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::time::{Timestamp, millis};
@@ -95,16 +95,16 @@ pub fn spend_address(
             .when(budgets::arrival.gt(at), second_wait.into_sql::<BigInt>())
             .otherwise(first_wait.into_sql::<BigInt>());
     let change = (dsl::arrival.eq(advanced!(budgets::arrival, rate, at)), dsl::ready_at.eq(ready_at));
-    let spent = on_each!(db, c => diesel::insert_into(dsl::budgets)
-        .values(first)
-        .on_conflict(dsl::key)
-        .do_update()
-        .set(change)
-        .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
-        .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at))
-        .prepared()
-        .get_result::<Budget>(c)
-        .optional())?;
+    let spent = on_each!(db, c => {
+        let spend = diesel::insert_into(dsl::budgets)
+            .values(first)
+            .on_conflict(dsl::key)
+            .do_update()
+            .set(change)
+            .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
+            .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at));
+        prepared!(spend).get_result::<Budget>(c).optional()
+    })?;
     Ok(spent.map(|budget| budget.address_opens_at(rate)))
 }
 

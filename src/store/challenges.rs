@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{Prepare, found_its_row};
+use super::prepared::found_its_row;
 use super::schema::challenges::{self, dsl};
 use super::slots;
 use crate::domain::address::Address;
@@ -65,7 +65,7 @@ pub struct NewChallenge {
 }
 
 #[derive(Queryable, Insertable)]
-#[diesel(table_name = challenges)]
+#[diesel(table_name = challenges, treat_none_as_default_value = false)]
 pub(super) struct Row {
     id: String,
     dialect: String,
@@ -121,17 +121,15 @@ macro_rules! named_by {
 /// Of at most one row: what is asked for is unique. With a LIMIT that is bound, SQLite prepares anew each time.
 macro_rules! one_row {
     ($statement:expr, $conn:ident) => {
-        $statement.prepared().get_result::<crate::store::challenges::Row>($conn).optional()
+        $crate::store::prepared::prepared!($statement)
+            .get_result::<crate::store::challenges::Row>($conn)
+            .optional()
     };
 }
 
 macro_rules! returned_row {
     ($statement:expr, $conn:ident) => {
-        $statement
-            .returning(crate::store::schema::challenges::all_columns)
-            .prepared()
-            .get_result::<crate::store::challenges::Row>($conn)
-            .optional()
+        one_row!($statement.returning(crate::store::schema::challenges::all_columns), $conn)
     };
 }
 pub(super) use {named_by, one_row, returned_row};
@@ -151,10 +149,8 @@ pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Erro
 /// The database's.
 pub fn insert(db: &mut AnyConnection, new: &NewChallenge) -> Result<bool, Error> {
     let row = Row::from(new);
-    let rows = on_each!(db, c => {
-        diesel::insert_into(dsl::challenges).values(&row).on_conflict_do_nothing().execute(c)
-    })?;
-    Ok(rows == 1)
+    let insert = diesel::insert_into(dsl::challenges).values(&row).on_conflict_do_nothing();
+    on_each!(db, c => found_its_row!(insert, dsl::created_at, c))
 }
 
 /// Ends a challenge that is as it was read: another takes its place.

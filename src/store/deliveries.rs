@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{Prepare, found_its_row};
+use super::prepared::{found_its_row, prepared};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -124,7 +124,7 @@ pub fn note(
 pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    on_each!(db, c => diesel::update(fresh).set(change).returning(deliveries::network).prepared()
+    on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(deliveries::network))
         .get_result(c)
         .optional())
 }

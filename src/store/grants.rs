@@ -8,7 +8,7 @@ use diesel::result::Error;
 
 use super::challenges::{Key, Row, named_by, one_row, returned_row};
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{Prepare, found_its_row};
+use super::prepared::found_its_row;
 use super::schema::challenges::dsl;
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, REPEAT_AFTER_MINT, REPEATS};
 use crate::domain::code::CodeHash;
@@ -180,10 +180,18 @@ pub fn find(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Resul
 /// # Errors
 /// The database's.
 pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> Result<bool, Error> {
-    let over = (challenge.dialect == Dialect::Mesibo)
-        .then(|| (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>)));
-    let change = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0), over);
-    on_each!(db, c => found_its_row!(diesel::update(leased!(challenge)).set(change), dsl::created_at, c))
+    let minted = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0));
+    let leased = leased!(challenge);
+    match challenge.dialect {
+        Dialect::Mesibo => {
+            let over = (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>));
+            let change = (minted, over);
+            on_each!(db, c => found_its_row!(diesel::update(leased).set(change), dsl::created_at, c))
+        }
+        Dialect::V1 => {
+            on_each!(db, c => found_its_row!(diesel::update(leased).set(minted), dsl::created_at, c))
+        }
+    }
 }
 
 /// Gives a lease back before its time: the mint certainly failed.

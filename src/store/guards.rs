@@ -6,7 +6,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::Prepare;
+use super::prepared::prepared;
 use super::schema::guards::{self, dsl};
 use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
 use crate::domain::time::{Timestamp, millis};
@@ -76,7 +76,7 @@ pub fn charge(
             .set(change)
             .filter(guards::next_guess_at.le(at))
             .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at));
-        statement.prepared().get_result::<Row>(c).optional()
+        prepared!(statement).get_result::<Row>(c).optional()
     })?;
     Ok(row.map(Guard::from))
 }

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::Prepare;
+use super::prepared::{found_its_row, prepared};
 use super::schema::{identities, users};
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
@@ -109,7 +109,7 @@ fn touch(
     let row = identities::table.find((realm, address));
     let change = identities::last_login_at.eq(now.as_millis());
     let columns = (identities::user_id, identities::upstream_id);
-    let found = on_each!(db, c => diesel::update(row).set(change).returning(columns).prepared()
+    let found = on_each!(db, c => prepared!(diesel::update(row).set(change).returning(columns))
         .get_result::<(String, Option<String>)>(c)
         .optional())?;
     Ok(found.map(Holder::from))
@@ -138,12 +138,13 @@ fn add(
     );
     let added = on_each!(db, c => {
         diesel::insert_into(users::table).values(new_user).execute(c)?;
-        diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing().execute(c)
+        let insert = diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing();
+        found_its_row!(insert, identities::created_at, c)
     })?;
-    if added == 0 {
+    if !added {
         on_each!(db, c => diesel::delete(users::table.find(user.as_str())).execute(c))?;
     }
-    Ok(added == 1)
+    Ok(added)
 }
 
 impl From<(String, Option<String>)> for Holder {
