@@ -22,6 +22,7 @@ use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
 use crate::keys::{AccessTokens, KeyFileError};
 use crate::login::{Login, Pace, Realm};
+use crate::session::Sessions;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Upstream};
@@ -140,12 +141,23 @@ impl App {
             let upstream = Arc::clone(built.get(name)?);
             Some((name.clone(), Realm { upstream, deadline }))
         });
+        let realms: BTreeMap<String, Realm> = realms.collect();
+        let sessions = Arc::new(Sessions {
+            store: Arc::clone(&store),
+            realms: realms.clone(),
+            tokens: Arc::clone(&tokens),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            lifetimes: config.session.lifetimes,
+            chat_tokens: config.session.chat_tokens,
+            metrics: Arc::clone(&metrics),
+        });
         let providers = providers.map_or_else(|| delivery::build(&config.providers, &clock), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
             messages,
-            realms: realms.collect(),
+            realms,
             hasher,
             hashing: Arc::new(Semaphore::new(workers)),
             clock: Arc::clone(&clock),
@@ -157,9 +169,12 @@ impl App {
             limits: config.limits,
             metrics: Arc::clone(&metrics),
             pace: Pace::default(),
+            tokens: Arc::clone(&tokens),
+            lifetimes: config.session.lifetimes,
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
+            sessions,
             tokens: Arc::clone(&tokens),
             apps,
             texts: config.mesibo,
@@ -177,7 +192,7 @@ impl App {
             let probes = probes.clone();
             let configure = move |routes: &mut web::ServiceConfig| {
                 routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
-                http::configure(routes);
+                http::configure(routes, &gateway.apps);
             };
             listen(public_socket, "server.listen", &config.server, workers, configure)?
         };

@@ -15,6 +15,7 @@
 //! | 3 | [`admin`] | the operator's listener |
 //! | 3 | [`jobs`] | what happens without anybody asking |
 //! | 2 | [`login`] | the use case: start, resend, verify, complete |
+//! | 2 | [`session`] | the use case: refresh, chat token, logout |
 //! | 1 | [`store`] | state: SQLite and PostgreSQL behind one set of functions |
 //! | 1 | [`delivery`] | the ways out for codes |
 //! | 1 | [`upstream`] | the chat backends |
@@ -51,6 +52,7 @@ pub mod jobs;
 pub mod keys;
 pub mod login;
 pub mod outbound;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -117,14 +117,24 @@ pub fn note(
     on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
 }
 
-/// Notes that the code of a message came back, once. Some: the network that asked for it.
+/// A message whose code came back.
+pub struct Verified {
+    /// The network that asked for it.
+    pub network: String,
+    /// How it travelled.
+    pub channel: Option<Channel>,
+}
+
+/// Notes that the code of a message came back, once.
 ///
 /// # Errors
 /// The database's.
-pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
+pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(deliveries::network))
-        .get_result(c)
-        .optional())
+    let columns = (deliveries::network, deliveries::channel);
+    let found = on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(columns))
+        .get_result::<(String, String)>(c)
+        .optional())?;
+    Ok(found.map(|(network, channel)| Verified { network, channel: Channel::parse(&channel) }))
 }

@@ -85,7 +85,8 @@ mod one_text {
         statement.to_sql(&mut builder, backend)?;
         let text = builder.finish();
         let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = texts.get_or_insert_default().entry(TypeId::of::<Place>()).or_insert_with(|| text.clone());
+        let known =
+            texts.get_or_insert_default().entry(TypeId::of::<Place>()).or_insert_with(|| text.clone());
         assert_eq!(*known, text, "a prepared statement has two texts");
         Ok(())
     }
