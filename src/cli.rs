@@ -6,6 +6,7 @@
 mod demo;
 mod guard;
 mod import;
+mod keys;
 mod provider;
 mod serve;
 
@@ -50,6 +51,9 @@ enum Command {
     /// Look at, or take off, the brake on guessing.
     #[command(subcommand)]
     Guard(GuardCommand),
+    /// Look after the keys that access tokens are signed with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Bring users along.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -107,6 +111,12 @@ enum GuardCommand {
         #[arg(long, default_value = "")]
         why: String,
     },
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Let the next key sign, and publish a new one to follow it. Servers that run take it in.
+    Rotate,
 }
 
 #[derive(Subcommand)]
@@ -199,6 +209,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Guard(GuardCommand::Open { address, by, why }) => {
             guard::open(&open_store(&load()?)?, &address, &by, &why, out).await?;
         }
+        Command::Keys(KeysCommand::Rotate) => keys::rotate(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::List) => provider::list(&load()?, out)?,
         Command::Provider(ProviderCommand::Check { files }) => provider::check(&files, out)?,
         Command::Provider(ProviderCommand::SendTest { name, to, text }) => {

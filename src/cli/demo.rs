@@ -88,10 +88,12 @@ fn config(folder: &Path, outbox: &Path) -> Result<Config, CommandError> {
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
          [database]\nurl = {:?}\n\
          [otp]\npepper_file = {:?}\n\
+         [session]\nkey_file = {:?}\n\
          [upstreams.local]\nkind = \"jwt\"\nalgorithm = \"HS256\"\nkey = {:?}\n\
          [providers.console]\nkind = \"console\"\nfile = {:?}\n",
         format!("sqlite://{}", folder.join("demo.db").display()),
         folder.join("pepper").display().to_string(),
+        folder.join("session.keys").display().to_string(),
         key.reveal(),
         outbox.display().to_string(),
     );

@@ -129,7 +129,7 @@ impl Claims {
             id: AccessTokenId::parse(&jti).ok_or(TokenError::Claims)?,
             issued_at: Timestamp::from_millis(iat * 1000),
             expires_at: Timestamp::from_millis(exp * 1000),
-            channel: channel_of(&amr).ok_or(TokenError::Claims)?,
+            channel: channel_of(&amr)?,
         };
         if claims.issuer != issuer {
             return Err(TokenError::Issuer);
@@ -155,10 +155,10 @@ fn amr(channel: Option<Channel>) -> &'static [&'static str] {
     }
 }
 
-/// The outer `None`: nothing that [`amr`] writes.
-fn channel_of(methods: &[String]) -> Option<Option<Channel>> {
+/// Reads what [`amr`] writes.
+fn channel_of(methods: &[String]) -> Result<Option<Channel>, TokenError> {
     let mut known = Channel::ALL.into_iter().map(Some).chain([None]);
-    known.find(|channel| amr(*channel).iter().eq(methods))
+    known.find(|channel| amr(*channel).iter().eq(methods)).ok_or(TokenError::Claims)
 }
 
 #[cfg(test)]

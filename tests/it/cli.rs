@@ -4,9 +4,11 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use latchkey::ambient::SeededEntropy;
+use latchkey::domain::keyring::KeyRing;
 use serde_json::json;
 
-use crate::harness::process::{Client, Ended, Process, Settings, run};
+use crate::harness::process::{Client, Ended, Process, Settings, run, secret};
 use crate::harness::{Backend, Database};
 
 /// In place of the fixed ports of the defaults.
@@ -85,8 +87,11 @@ async fn first_start(arguments: &[&str]) {
     process.terminate();
     let ended = process.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(files(folder.path()), ["latchkey-local.pem", "latchkey.db", "latchkey.pepper"]);
-    for secret in ["latchkey-local.pem", "latchkey.pepper"] {
+    assert_eq!(
+        files(folder.path()),
+        ["latchkey-local.pem", "latchkey-session.keys", "latchkey.db", "latchkey.pepper"]
+    );
+    for secret in ["latchkey-local.pem", "latchkey-session.keys", "latchkey.pepper"] {
         let mode = folder.path().join(secret).metadata().expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
@@ -111,13 +116,14 @@ async fn config_check_names_every_problem_with_key_source_and_fix_l8() {
     let variables = [("LATCHKEY_OTP__ATTEMPTS", "eleven"), ("LATCHKEY_UNRELATED", "x")];
     let ended = run(folder.path(), &["config", "check", "--config", "broken.toml"], &variables).await;
     let wanted = [
-        "the configuration has 10 problem(s):",
+        "the configuration has 11 problem(s):",
         "public_url (not set): production needs https",
         "publc_url (broken.toml): there is no such key",
         "server.workers (broken.toml): must be 0 to 1024",
         "otp.length (broken.toml): must be 6 to 10",
         "otp.attempts (LATCHKEY_OTP__ATTEMPTS): ",
         "otp.pepper_file (not set): codes need a secret key",
+        "session.key_file (not set): access tokens need signing keys",
         "policy.countries (not set): ",
         "upstreams.chat.app_token_file (not set): ",
         "apps (not set): ",
@@ -237,9 +243,8 @@ async fn a_pepper_that_cannot_be_made_or_is_weak_is_refused_k2() {
 
 /// Everything that production asks for, but a way out.
 fn production(database: &Database) -> Settings {
-    let pepper = database.file("pepper");
-    std::fs::write(&pepper, format!("k1 {}\n", "0123456789abcdef".repeat(4))).expect("a file");
-    std::fs::set_permissions(&pepper, std::fs::Permissions::from_mode(0o600)).expect("our file");
+    secret(database, "pepper", &format!("k1 {}\n", "0123456789abcdef".repeat(4)));
+    secret(database, "session.keys", &KeyRing::generate(&SeededEntropy::new(1)));
     let app: toml::Table = "id = \"com.example\"\nname = \"Example\"".parse().expect("TOML");
     Settings::of(database)
         .set("mode", "production")

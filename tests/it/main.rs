@@ -27,6 +27,7 @@ mod faults;
 mod guard;
 mod journey;
 mod kannel;
+mod keys;
 mod leak;
 mod malformed;
 mod messages;

@@ -3,14 +3,19 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::ambient::SeededEntropy;
 use crate::domain::challenge::Dialect;
 use crate::domain::channel::Channel;
+use crate::domain::keyring::KeyRing;
 
 /// A production document with nothing wrong.
 fn production(folder: &Path) -> toml::Table {
     let pepper = folder.join("pepper");
-    std::fs::write(&pepper, PEPPER).expect("a file");
-    set_mode(&pepper, 0o600);
+    let keys = folder.join("session.keys");
+    for (path, text) in [(&pepper, PEPPER), (&keys, &KeyRing::generate(&SeededEntropy::new(1)))] {
+        std::fs::write(path, text).expect("a file");
+        set_mode(path, 0o600);
+    }
     table(&format!(
         r#"
         mode = "production"
@@ -19,6 +24,8 @@ fn production(folder: &Path) -> toml::Table {
         listen = "0.0.0.0:8080"
         [otp]
         pepper_file = {pepper:?}
+        [session]
+        key_file = {keys:?}
         [policy]
         countries = ["US", "GB"]
         [[apps]]
@@ -103,6 +110,30 @@ fn development_makes_a_named_pepper_file_only_where_there_is_none() {
 }
 
 #[test]
+fn development_makes_a_named_key_file_only_where_there_is_none_g3() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("session.keys");
+    let text = format!("[session]\nkey_file = {path:?}");
+    let keys = || parse(&text).expect("no problems").session.keys;
+    assert_eq!(keys(), SessionKeys::Generated(path.clone()));
+    std::fs::write(&path, &*KeyRing::generate(&SeededEntropy::new(1))).expect("a file");
+    assert_eq!(keys(), SessionKeys::Given(path.clone()));
+    std::fs::write(&path, "hunter2").expect("a file");
+    assert_eq!(
+        only_problem(&text),
+        "session.key_file (latchkey.toml): line 1 is neither part of a private key in PEM nor a comment that begins \
+         with #"
+    );
+    for lifetime in ["16m", "30s"] {
+        let problem = only_problem(&format!("[session]\naccess_lifetime = {lifetime:?}"));
+        assert!(
+            problem.starts_with("session.access_lifetime (latchkey.toml): must be \"1m\" to \"15m\": "),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn development_off_loopback_must_be_asked_for_l4_l8() {
     for key in ["listen", "admin_listen"] {
         for address in ["0.0.0.0:9000", "[::]:9000", "192.0.2.1:9000"] {
@@ -129,7 +160,7 @@ type Change = fn(&mut toml::Table, &Path);
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table, one line of each case")]
 fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
-    let cases: [(&str, Change, &[&str]); 14] = [
+    let cases: [(&str, Change, &[&str]); 18] = [
         (
             "no way out for codes",
             |document, _| {
@@ -173,6 +204,28 @@ fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
             "K2: a short pepper",
             |_, folder| std::fs::write(folder.join("pepper"), "k1 0011").expect("a file"),
             &["otp.pepper_file"],
+        ),
+        (
+            "G3: no keys for access tokens",
+            |document, _| {
+                document.remove("session");
+            },
+            &["session.key_file"],
+        ),
+        (
+            "G3: a key file that is not there",
+            |_, folder| std::fs::remove_file(folder.join("session.keys")).expect("a file"),
+            &["session.key_file"],
+        ),
+        (
+            "G3: keys that others can read",
+            |_, folder| set_mode(&folder.join("session.keys"), 0o644),
+            &["session.key_file"],
+        ),
+        (
+            "G3: another kind of key",
+            |_, folder| std::fs::write(folder.join("session.keys"), "k1 0011").expect("a file"),
+            &["session.key_file"],
         ),
         (
             "L8: no listed apps",
@@ -236,7 +289,15 @@ fn production_refuses_what_is_not_safe_k2_l4_l8_c2() {
 #[test]
 fn production_takes_no_app_by_default_and_development_flags_do_not_help_it_l8() {
     let text = "mode = \"production\"\nallow_remote_development = true";
-    let wanted = ["public_url", "otp.pepper_file", "policy.countries", "upstreams", "apps", "providers"];
+    let wanted = [
+        "public_url",
+        "otp.pepper_file",
+        "session.key_file",
+        "policy.countries",
+        "upstreams",
+        "apps",
+        "providers",
+    ];
     assert_eq!(keys(&problems(parse(text))), wanted);
 }
 

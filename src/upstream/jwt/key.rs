@@ -6,22 +6,18 @@
 use std::path::PathBuf;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::jwk::EllipticCurve;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use crate::ambient::Entropy;
 use crate::config::JwtKey;
 use crate::config::secret_file::read_or_create;
-
-/// RFC 8410 §7: all of a version 1 private key but its 32 bytes.
-const ED25519_PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+use crate::domain::ed25519::generate_pem;
 
 /// 96 bits: enough to tell keys apart, short in every token.
 const KEY_ID_CHARS: usize = 16;
@@ -94,14 +90,4 @@ impl SigningKey {
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&self.header, claims, &self.key)
     }
-}
-
-/// The form that `openssl genpkey -algorithm ed25519` writes.
-fn generate_pem(entropy: &dyn Entropy) -> Zeroizing<String> {
-    let mut der = Zeroizing::new([0; 48]);
-    let (prefix, seed) = der.split_at_mut(ED25519_PKCS8_PREFIX.len());
-    prefix.copy_from_slice(&ED25519_PKCS8_PREFIX);
-    entropy.fill(seed);
-    let body = Zeroizing::new(STANDARD.encode(der.as_slice()));
-    Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *body))
 }

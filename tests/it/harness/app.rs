@@ -192,13 +192,15 @@ impl TestApp {
             real_providers: false,
         };
         let file = |name: &str| builder.database.file(name).display().to_string();
-        let (pepper, url) = (file("pepper"), builder.database.url.clone());
+        let (pepper, keys) = (file("pepper"), file("session.keys"));
+        let url = builder.database.url.clone();
         builder
             .set("server.listen", "127.0.0.1:0")
             .set("server.admin_listen", "127.0.0.1:0")
             .set("server.workers", 2)
             .set("database.url", url)
             .set("otp.pepper_file", pepper)
+            .set("session.key_file", keys)
             .set("upstreams.local.kind", "jwt")
             .set("upstreams.local.algorithm", "HS256")
             .set("upstreams.local.key", "0123456789abcdef0123456789abcdef")

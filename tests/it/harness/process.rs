@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use latchkey::ambient::SeededEntropy;
+use latchkey::domain::keyring::KeyRing;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -41,6 +43,7 @@ impl Settings {
             .set("server.max_connections_per_ip", 2000)
             .set("database.url", database.url.clone())
             .set("otp.pepper_file", file("pepper"))
+            .set("session.key_file", file("session.keys"))
             .set("log.format", "json")
             .set("providers.console.kind", "console")
             .set("providers.console.file", file(CODES))
@@ -48,9 +51,8 @@ impl Settings {
 
     /// Production behind a proxy of its own, on free ports, with the test's database and no way out yet.
     pub fn production(database: &Database) -> Self {
-        let pepper = database.file("pepper");
-        std::fs::write(&pepper, format!("k1 {}\n", "c0".repeat(32))).expect("our folder");
-        std::fs::set_permissions(&pepper, std::fs::Permissions::from_mode(0o600)).expect("our file");
+        let pepper = secret(database, "pepper", &format!("k1 {}\n", "c0".repeat(32)));
+        let keys = secret(database, "session.keys", &KeyRing::generate(&SeededEntropy::new(1)));
         Self { folder: database.folder.path().to_owned(), table: toml::Table::new() }
             .set("mode", "production")
             .set("public_url", "https://login.example.com")
@@ -58,7 +60,8 @@ impl Settings {
             .set("server.admin_listen", "127.0.0.1:0")
             .set("server.workers", 2)
             .set("database.url", database.url.clone())
-            .set("otp.pepper_file", pepper.display().to_string())
+            .set("otp.pepper_file", pepper)
+            .set("session.key_file", keys)
             .set("policy.countries", vec!["US"])
             .set("log.format", "json")
     }
@@ -101,6 +104,14 @@ impl Settings {
         assert_eq!(codes.len(), 1, "one message to {phone}");
         codes[0].clone()
     }
+}
+
+/// A file in the test's folder that only its owner can read; its path.
+pub fn secret(database: &Database, name: &str, text: &str) -> String {
+    let path = database.file(name);
+    std::fs::write(&path, text).expect("our folder");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("our file");
+    path.display().to_string()
 }
 
 /// Six digits that are not this code.
@@ -309,6 +320,12 @@ impl Client {
     pub async fn verify(&self, phone: &str, otp: &str) -> reqwest::Result<Answer> {
         let body = json!({"op": "login", "appid": APP, "phone": phone, "dt": "1", "otp": otp});
         self.post(body.to_string()).await
+    }
+
+    /// The published keys of access tokens.
+    pub async fn jwks(&self) -> Value {
+        let url = format!("http://{}/.well-known/jwks.json", self.address);
+        self.http.get(url).send().await.expect("an answer").json().await.expect("JSON")
     }
 
     /// The status of a path on the operator's listener; none when nobody listens.
