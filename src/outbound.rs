@@ -5,10 +5,12 @@
 //! or a body, because any of them may hold a secret.
 
 use std::error::Error;
+use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use reqwest::{Client, Response};
+use reqwest::Response;
+use thread_local::ThreadLocal;
 
 use crate::config::CallLimits;
 
@@ -37,10 +39,30 @@ pub(crate) enum Fault {
     Unknown(String),
 }
 
-/// Makes the client of one backend or gateway; its connections are kept and shared by all calls.
+/// The client of one backend or gateway. Each thread keeps connections of its own: one lives on the runtime that
+/// opened it, and a call from another costs two switches between threads.
+pub(crate) struct Client {
+    limits: CallLimits,
+    first: reqwest::Client,
+    others: ThreadLocal<reqwest::Client>,
+}
+
+impl Deref for Client {
+    type Target = reqwest::Client;
+
+    fn deref(&self) -> &reqwest::Client {
+        self.others.get_or(|| build(self.limits).unwrap_or_else(|_| self.first.clone()))
+    }
+}
+
+/// Makes a client, or says what the system lacks for one.
 pub(crate) fn client(limits: CallLimits) -> Result<Client, ClientError> {
+    Ok(Client { limits, first: build(limits)?, others: ThreadLocal::new() })
+}
+
+fn build(limits: CallLimits) -> Result<reqwest::Client, ClientError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that makes a client, with every limit set")]
-    let builder = Client::builder();
+    let builder = reqwest::Client::builder();
     builder
         .user_agent(concat!("latchkey/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(limits.connect_timeout)

@@ -4,9 +4,11 @@
 //! answered (WAL with `synchronous=FULL`). Migrations run once, however many processes start together.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::result::Error;
 use diesel::sqlite::SqliteConnection;
@@ -101,6 +103,16 @@ impl AnyConnection {
                 Ok(done.iter().map(ToString::to_string).collect())
             }),
         }
+    }
+
+    /// Has each statement that fails from now on noted, whatever its caller makes of the error.
+    pub(super) fn note_failures(&mut self, failed: Arc<AtomicBool>) {
+        let note = move |event: InstrumentationEvent<'_>| {
+            if matches!(event, InstrumentationEvent::FinishQuery { error: Some(_), .. }) {
+                failed.store(true, Ordering::Relaxed);
+            }
+        };
+        on_each!(self, connection => connection.set_instrumentation(note));
     }
 
     /// Runs one command that is asked for again and again; SQLite reads it once.

@@ -1,4 +1,4 @@
-//! Connections that blocking work takes turns on: PostgreSQL's, and SQLite's readers.
+//! PostgreSQL's connections, which blocking work takes turns on.
 //!
 //! Guarantees: waiting for a connection is asynchronous, bounded in number and in time; a connection that failed
 //! unexpectedly is never used again.

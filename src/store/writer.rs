@@ -1,12 +1,14 @@
 //! The one writer of a SQLite file, which commits in groups.
 //!
-//! Guarantees: a job is answered only after the transaction that holds it is durable. Each job of a group runs in a
-//! savepoint of its own, so that a refusal undoes nothing else. A database error, a panic, or a savepoint that is
-//! gone (SQLite rolls the whole transaction back on a full disk) fails the group: nothing of it stays, the
-//! connection is opened anew, and its jobs run once more, each alone, so that only the culprit fails.
+//! Guarantees: a job is answered only after the transaction that holds it is durable. A refusal undoes its own job and
+//! nothing else: where refusals are about, each job runs in a savepoint of its own; in calm times, when savepoints are
+//! a tenth of the work, the first refusal undoes the group, which then runs again with them. A database error (also one
+//! that a job keeps to itself: SQLite may have rolled everything back) or a panic fails the group: nothing of it stays,
+//! the connection is opened anew, and its jobs run once more, each alone, so that only the culprit fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use crate::telemetry::chain;
 
 /// The most jobs that share a commit: what a hundred thousand writes a second would queue during one.
 const GROUP: usize = 256;
+
+/// After a refusal, so many groups run with savepoints.
+const WARY_GROUPS: u32 = 100;
 
 /// Jobs that may wait; at the writer's speed this is a fifth of a second.
 const QUEUE: usize = 4096;
@@ -114,10 +119,16 @@ impl Writer {
     where
         C: Fn() -> Result<AnyConnection, ConnectionError> + Send + 'static,
     {
-        let mut connection = connect().map_err(|error| StoreError::Connect(error.to_string()))?;
-        migrate(&mut connection)?;
+        migrate(&mut connect().map_err(|error| StoreError::Connect(error.to_string()))?)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let committer = Committer { connect: Box::new(connect), connection: Some(connection) };
+        let failed = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&failed);
+        let connect = move || {
+            let mut connection = connect()?;
+            connection.note_failures(Arc::clone(&noted));
+            Ok(connection)
+        };
+        let committer = Committer { connect: Box::new(connect), connection: None, wary: 0, failed };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || committer.serve(receiver))
@@ -174,6 +185,10 @@ impl Writer {
 struct Committer {
     connect: Connect,
     connection: Option<AnyConnection>,
+    /// Groups that still run with savepoints.
+    wary: u32,
+    /// Whether a statement failed.
+    failed: Arc<AtomicBool>,
 }
 
 impl Committer {
@@ -197,6 +212,10 @@ impl Committer {
     fn settle(&mut self, mut group: Vec<Box<dyn Job>>) {
         match self.commit(&mut group) {
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
+            Err(Failure::Refusal) => {
+                self.wary = WARY_GROUPS;
+                self.settle(group);
+            }
             Err(failure) if group.len() > 1 && failure.may_spare_others() => {
                 for job in group {
                     self.settle(vec![job]);
@@ -219,10 +238,20 @@ impl Committer {
             }
             return Err(failure);
         }
+        self.failed.store(false, Ordering::Relaxed);
+        let wary = self.wary > 0;
+        self.wary = self.wary.saturating_sub(1);
         for job in group {
             // Whoever gave up while the lock was waited for was told that nothing happened.
-            if !job.is_abandoned() {
-                run_in_savepoint(job.as_mut(), &mut connection)?;
+            if job.is_abandoned() {
+                continue;
+            }
+            if wary {
+                self.run_in_savepoint(job.as_mut(), &mut connection)?;
+            } else if matches!(self.run(job.as_mut(), &mut connection)?, Ended::Refusal) {
+                connection.command("ROLLBACK").map_err(Failure::Database)?;
+                self.connection = Some(connection);
+                return Err(Failure::Refusal);
             }
         }
         connection.command("COMMIT").map_err(Failure::Database)?;
@@ -231,21 +260,32 @@ impl Committer {
         self.connection = Some(connection);
         Ok(())
     }
-}
 
-fn run_in_savepoint(job: &mut dyn Job, connection: &mut AnyConnection) -> Result<(), Failure> {
-    connection.command("SAVEPOINT job").map_err(Failure::Database)?;
-    let ended = catch_unwind(AssertUnwindSafe(|| job.run(connection))).or(Err(Failure::Panic))?;
-    // Both statements fail when the savepoint is gone, and with it the transaction.
-    match ended.map_err(Failure::Database)? {
-        Ended::Value => {}
-        Ended::Refusal => connection.command("ROLLBACK TO job").map_err(Failure::Database)?,
+    fn run(&self, job: &mut dyn Job, connection: &mut AnyConnection) -> Result<Ended, Failure> {
+        let ended = catch_unwind(AssertUnwindSafe(|| job.run(connection))).or(Err(Failure::Panic))?;
+        let ended = ended.map_err(Failure::Database)?;
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Failure::Database(Error::QueryBuilderError(
+                "a job kept a database error to itself".into(),
+            )));
+        }
+        Ok(ended)
     }
-    connection.command("RELEASE job").map_err(Failure::Database)
+
+    fn run_in_savepoint(&self, job: &mut dyn Job, connection: &mut AnyConnection) -> Result<(), Failure> {
+        connection.command("SAVEPOINT job").map_err(Failure::Database)?;
+        match self.run(job, connection)? {
+            Ended::Value => {}
+            Ended::Refusal => connection.command("ROLLBACK TO job").map_err(Failure::Database)?,
+        }
+        connection.command("RELEASE job").map_err(Failure::Database)
+    }
 }
 
 /// Why a group was not committed.
 enum Failure {
+    /// A job refused, and there was no savepoint to go back to.
+    Refusal,
     Busy,
     Connect(String),
     Database(Error),
@@ -262,14 +302,14 @@ impl Failure {
     /// Whether the jobs may fare better one by one: not when it was no job's doing.
     fn may_spare_others(&self) -> bool {
         match self {
-            Self::Busy | Self::Connect(_) => false,
+            Self::Refusal | Self::Busy | Self::Connect(_) => false,
             Self::Database(_) | Self::Panic => true,
         }
     }
 
     fn to_error(&self) -> StoreError {
         match self {
-            Self::Busy => StoreError::Overloaded,
+            Self::Refusal | Self::Busy => StoreError::Overloaded,
             Self::Connect(text) => StoreError::Connect(text.clone()),
             Self::Database(error) => StoreError::Database { doing: "writing", source: repeat(error) },
             Self::Panic => StoreError::Panicked,

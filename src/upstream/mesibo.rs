@@ -5,7 +5,7 @@
 //! A fault that only the operator can mend is logged once, with the fix, until the next success.
 
 use futures_util::future::BoxFuture;
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ use super::fault::FaultLog;
 use super::{ChatToken, Subject, Upstream, UpstreamError};
 use crate::config::MesiboUpstream;
 use crate::domain::address::Address;
-use crate::outbound::{ClientError, MAX_ANSWER_BYTES, classify, client, read_capped};
+use crate::outbound::{Client, ClientError, MAX_ANSWER_BYTES, classify, client, read_capped};
 
 /// mesibo's clients take nothing shorter for a token.
 const MIN_TOKEN_CHARS: usize = 17;

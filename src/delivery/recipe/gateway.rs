@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use minijinja::value::Value;
-use reqwest::Client;
 
 use super::answer::{Answer, Outcome, Verdict};
 use super::context::{Standing, Subject, unix_secs};
@@ -18,7 +17,7 @@ use crate::ambient::Clock;
 use crate::config::{RecipeProvider, SettingValue};
 use crate::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use crate::domain::channel::Channel;
-use crate::outbound::{self, ClientError, Fault};
+use crate::outbound::{self, Client, ClientError, Fault};
 
 /// There is one purpose yet.
 const PURPOSE: &str = "login";
