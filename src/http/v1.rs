@@ -65,7 +65,7 @@ where
     };
     let app_id = read.as_ref().ok().and_then(Input::app_id).map(str::to_owned);
     let asker = gateway.asker(&request);
-    let work = read.map(|input| work(web::Data::clone(&gateway), asker, input));
+    let work = read.map(|input| Box::pin(work(web::Data::clone(&gateway), asker, input)));
     let done = on_a_turn(&gateway, work).await;
     render(&request, &gateway, app_id.as_deref(), done)
 }
@@ -82,7 +82,7 @@ where
     W: FnOnce(web::Data<Gateway>, Asker) -> F + 'static,
 {
     let asker = gateway.asker(&request);
-    let work = read(payload, &gateway).await.map(|_| work(web::Data::clone(&gateway), asker));
+    let work = read(payload, &gateway).await.map(|_| Box::pin(work(web::Data::clone(&gateway), asker)));
     let done = on_a_turn(&gateway, work).await;
     render(&request, &gateway, None, done)
 }

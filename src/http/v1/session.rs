@@ -72,23 +72,25 @@ async fn end(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gat
 impl Gateway {
     async fn v1_refresh(&self, asker: Asker, input: Refresh) -> Result<Reply, Problem> {
         let token = RefreshToken::parse(&input.refresh_token).ok_or(Kind::SessionOver)?;
-        let tokens = self.sessions.refresh(token, asker.client).await.map_err(problem)?;
+        let tokens = self.sessions.refresh(token, asker.client).await.map_err(|error| problem(&error))?;
         Ok((StatusCode::OK, answer::session(&tokens)))
     }
 
     async fn v1_chat_token(&self, asker: Asker) -> Result<Reply, Problem> {
-        let chat = self.sessions.chat_token(bearer(&asker)?, asker.client).await.map_err(problem)?;
+        let chat =
+            self.sessions.chat_token(bearer(&asker)?, asker.client).await.map_err(|error| problem(&error))?;
         Ok((StatusCode::OK, answer::chat(&chat)))
     }
 
     async fn v1_logout(&self, asker: Asker, input: Logout) -> Result<Reply, Problem> {
         let (bearer, scope) = (bearer(&asker)?, input.scope()?);
-        self.sessions.logout(bearer, scope, asker.client).await.map_err(problem)?;
+        self.sessions.logout(bearer, scope, asker.client).await.map_err(|error| problem(&error))?;
         Ok((StatusCode::NO_CONTENT, Value::Null))
     }
 
     async fn v1_sessions(&self, asker: Asker) -> Result<Reply, Problem> {
-        let Listed { current, sessions } = self.sessions.list(bearer(&asker)?).await.map_err(problem)?;
+        let Listed { current, sessions } =
+            self.sessions.list(bearer(&asker)?).await.map_err(|error| problem(&error))?;
         let sessions: Vec<Value> = sessions.iter().map(|session| shown(session, &current)).collect();
         Ok((StatusCode::OK, json!({"sessions": sessions})))
     }
@@ -96,7 +98,7 @@ impl Gateway {
     async fn v1_end_session(&self, asker: Asker, id: Option<SessionId>) -> Result<Reply, Problem> {
         let bearer = bearer(&asker)?;
         let id = id.ok_or(Kind::SessionNotFound)?;
-        self.sessions.end(bearer, id, asker.client).await.map_err(problem)?;
+        self.sessions.end(bearer, id, asker.client).await.map_err(|error| problem(&error))?;
         Ok((StatusCode::NO_CONTENT, Value::Null))
     }
 }
@@ -126,8 +128,8 @@ fn shown(session: &Session, current: &SessionId) -> Value {
 }
 
 /// No answer. What is ours to mend is logged here, once.
-fn problem(error: SessionError) -> Problem {
-    match &error {
+fn problem(error: &SessionError) -> Problem {
+    match error {
         SessionError::InvalidToken(_) => Kind::InvalidToken.into(),
         SessionError::Over => Kind::SessionOver.into(),
         SessionError::NotFound => Kind::SessionNotFound.into(),
@@ -136,6 +138,6 @@ fn problem(error: SessionError) -> Problem {
         }
         SessionError::NotMinted { source, retry_after } => answer::no_token(source, *retry_after),
         SessionError::Store(error) => answer::store_failed(error),
-        SessionError::Realm(_) | SessionError::Tokens(_) => answer::internal(&error),
+        SessionError::Realm(_) | SessionError::Tokens(_) => answer::internal(error),
     }
 }
