@@ -93,7 +93,7 @@ pub struct Spend {
 }
 
 #[derive(Queryable, Insertable)]
-#[diesel(table_name = sessions)]
+#[diesel(table_name = sessions, treat_none_as_default_value = false)]
 struct Row {
     id: String,
     user_id: String,

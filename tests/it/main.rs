@@ -36,6 +36,7 @@ mod operator;
 mod purge;
 mod races;
 mod schema;
+mod sessions;
 mod smtp;
 mod start;
 mod stopping;

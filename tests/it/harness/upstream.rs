@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use latchkey::upstream::{ChatToken, Subject, Upstream, UpstreamError};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -27,6 +27,9 @@ pub struct FakeUpstream {
     next: Mutex<VecDeque<Mint>>,
     subjects: Mutex<Vec<Subject>>,
     minted: Mutex<Vec<String>>,
+    extra: Mutex<Map<String, Value>>,
+    revoked: Mutex<Vec<Subject>>,
+    revoke: Mutex<Option<UpstreamError>>,
     called: Notify,
 }
 
@@ -51,6 +54,21 @@ impl FakeUpstream {
         self.minted.lock().unwrap().clone()
     }
 
+    /// What its tokens come with from now on; `"TOKEN"` stands for the token.
+    pub fn adds(&self, extra: &Value) {
+        *self.extra.lock().unwrap() = extra.as_object().expect("members").clone();
+    }
+
+    /// From now on nothing is revoked.
+    pub fn revokes_nothing(&self, error: UpstreamError) {
+        *self.revoke.lock().unwrap() = Some(error);
+    }
+
+    /// Whose tokens it was asked to revoke, in order.
+    pub fn revoked(&self) -> Vec<String> {
+        self.revoked.lock().unwrap().iter().map(|subject| subject.address.as_str().to_owned()).collect()
+    }
+
     /// Waits until it was called this many times.
     pub async fn called(&self, times: usize) {
         loop {
@@ -66,11 +84,13 @@ impl FakeUpstream {
         let mut minted = self.minted.lock().unwrap();
         let token = format!("token-{:032}-{}", minted.len() + 1, subject.app_id);
         minted.push(token.clone());
+        let mut extra = self.extra.lock().unwrap().clone();
+        extra.values_mut().filter(|value| **value == "TOKEN").for_each(|value| *value = token.clone().into());
         ChatToken {
             provider: "fake",
             token: Zeroizing::new(token),
             user_id: subject.user.to_string(),
-            extra: Map::new(),
+            extra,
         }
     }
 }
@@ -92,7 +112,9 @@ impl Upstream for FakeUpstream {
         .boxed()
     }
 
-    fn revoke<'a>(&'a self, _subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
-        std::future::ready(Ok(())).boxed()
+    fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        self.revoked.lock().unwrap().push(subject.clone());
+        let error = self.revoke.lock().unwrap().clone();
+        std::future::ready(error.map_or(Ok(()), Err)).boxed()
     }
 }
