@@ -86,12 +86,7 @@ impl FakeUpstream {
         minted.push(token.clone());
         let mut extra = self.extra.lock().unwrap().clone();
         extra.values_mut().filter(|value| **value == "TOKEN").for_each(|value| *value = token.clone().into());
-        ChatToken {
-            provider: "fake",
-            token: Zeroizing::new(token),
-            user_id: subject.user.to_string(),
-            extra,
-        }
+        ChatToken { provider: "fake", token: Zeroizing::new(token), user_id: subject.user.to_string(), extra }
     }
 }
 
