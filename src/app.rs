@@ -25,7 +25,7 @@ use crate::login::{Login, Pace, Realm};
 use crate::session::Sessions;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Surroundings, Upstream};
 use crate::{admin, http, jobs};
 
 /// What the process takes from outside. Tests put their own in.
@@ -124,7 +124,6 @@ impl App {
         let hasher = Arc::new(CodeHasher::new(read_pepper(&config.otp, &*entropy)?, config.otp.cost));
         let store = Arc::new(Store::open(&config.database)?);
         let metrics = Arc::new(Metrics::default());
-        let health = Arc::new(Health::new(Arc::clone(&store)));
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
         let apps = Arc::new(config.apps);
@@ -134,7 +133,12 @@ impl App {
         let messages = Messages::new(config.messages, Arc::clone(&apps));
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
 
-        let mut built = upstream::build(&config.upstreams, &clock, &entropy)?;
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            metrics: Arc::clone(&metrics),
+        };
+        let mut built = upstream::build(&config.upstreams, &surroundings)?;
         built.extend(upstreams);
         let deadlines = config.upstreams.iter().map(|(name, upstream)| (name, upstream.deadline()));
         let realms = deadlines.filter_map(|(name, deadline)| {
@@ -152,6 +156,8 @@ impl App {
             chat_tokens: config.session.chat_tokens,
             metrics: Arc::clone(&metrics),
         });
+        let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
+        let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
         let providers = providers.map_or_else(|| delivery::build(&config.providers, &clock), Ok)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),

@@ -9,6 +9,7 @@ mod import;
 mod keys;
 mod provider;
 mod serve;
+mod upstream;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use crate::app::StartError;
 use crate::config::{Config, ConfigError, JwtKey, Mode, REFERENCE, UpstreamConfig};
 use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
-use crate::{ambient, delivery, jobs, telemetry, upstream};
+use crate::upstream::Surroundings;
+use crate::{ambient, delivery, jobs, telemetry};
 
 /// The login server in front of your chat backend.
 #[derive(Parser)]
@@ -60,6 +62,20 @@ enum Command {
     /// Look at, and try, the gateways that send codes.
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// Look at, and try, the chat backends that mint tokens.
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
+}
+
+#[derive(Subcommand)]
+enum UpstreamCommand {
+    /// Show which are configured, and the apps that use them.
+    List,
+    /// Mint a token for a user who does not exist, and say in one line whether that works.
+    Check {
+        /// Its name in the configuration.
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -183,7 +199,8 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
             let mut given = config.upstreams.clone();
             given.retain(|_, upstream| !made_at_start(upstream));
-            upstream::build(&given, &clock, &entropy).map_err(StartError::from)?;
+            let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
+            crate::upstream::build(&given, &surroundings).map_err(StartError::from)?;
             let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
             writeln!(
                 out,
@@ -215,6 +232,8 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Provider(ProviderCommand::SendTest { name, to, text }) => {
             provider::send_test(&load()?, &name, &to, text, out).await?;
         }
+        Command::Upstream(UpstreamCommand::List) => upstream::list(&load()?, out)?,
+        Command::Upstream(UpstreamCommand::Check { name }) => upstream::check(&load()?, &name, out).await?,
         Command::Users(UsersCommand::Import { file, upstream }) => {
             let config = load()?;
             import::run(&config, &open_store(&config)?, &file, upstream, out).await?;

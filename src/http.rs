@@ -17,6 +17,7 @@ mod problem;
 mod server;
 mod v1;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use tracing::Instrument;
 use zeroize::Zeroizing;
 
 pub use self::client::TrustedProxies;
-pub use self::ops::configure as configure_probes;
+pub use self::ops::configure_for_operators as configure_probes;
 pub use self::problem::PublicUrl;
 pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
@@ -42,6 +43,7 @@ use crate::login::Login;
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
+use crate::upstream::{Circuit, Upstream};
 
 /// What handlers share.
 pub struct Gateway {
@@ -72,6 +74,7 @@ pub struct Gateway {
 /// Whether this process should be sent requests.
 pub struct Health {
     store: Arc<Store>,
+    backends: BTreeMap<String, Arc<dyn Upstream>>,
     stopping: AtomicBool,
 }
 
@@ -111,8 +114,13 @@ impl Gateway {
 impl Health {
     /// Up.
     #[must_use]
-    pub fn new(store: Arc<Store>) -> Self {
-        Self { store, stopping: AtomicBool::new(false) }
+    pub fn new(store: Arc<Store>, backends: BTreeMap<String, Arc<dyn Upstream>>) -> Self {
+        Self { store, backends, stopping: AtomicBool::new(false) }
+    }
+
+    /// Whether each backend is called, by name; those that are no network away are left out.
+    fn circuits(&self) -> impl Iterator<Item = (&str, Circuit)> {
+        self.backends.iter().filter_map(|(name, backend)| Some((name.as_str(), backend.circuit()?)))
     }
 
     /// From now on the answer is no.

@@ -167,8 +167,9 @@ impl AccessTokens {
         *seen = found;
         match read(&self.path) {
             Ok(ring) => {
+                let ring = Arc::new(ring);
+                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
                 tracing::info!(current = ring.current_id(), "the keys of access tokens were read again");
-                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
                 Reload::Read
             }
             Err(error) => {

@@ -113,6 +113,8 @@ pub struct Metrics {
     mints: Family<Labels, Counter>,
     refreshes: Family<Label, Counter>,
     revokes: Family<Labels, Counter>,
+    retries: Family<Label, Counter>,
+    circuits: Family<Label, Gauge>,
     shed: Counter,
     in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -136,11 +138,32 @@ impl Default for Metrics {
             "Calls to end a user's chat tokens, by realm and what came of them",
             revokes.clone(),
         );
+        let retries = Family::default();
+        registry.register(
+            "upstream_retries",
+            "Calls to a chat backend that were made again",
+            retries.clone(),
+        );
+        let circuits = Family::default();
+        let help = "Whether a chat backend is called (0), tried with one call (1), or left alone because it fails (2)";
+        registry.register("upstream_circuit", help, circuits.clone());
         let shed = Counter::<u64, AtomicU64>::default();
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, verifies, mints, refreshes, revokes, shed, in_flight }
+        Self {
+            registry,
+            starts,
+            deliveries,
+            verifies,
+            mints,
+            refreshes,
+            revokes,
+            retries,
+            circuits,
+            shed,
+            in_flight,
+        }
     }
 }
 
@@ -174,6 +197,16 @@ impl Metrics {
     /// A backend was asked to forget.
     pub fn count_revoke(&self, realm: &str, outcome: &'static str) {
         self.revokes.get_or_create(&[("realm", realm.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A backend is called again.
+    pub fn count_retry(&self, realm: &str) {
+        self.retries.get_or_create(&[("realm", realm.to_owned())]).inc();
+    }
+
+    /// A backend's circuit changed: 0 is closed, 1 half open, 2 open.
+    pub fn set_circuit(&self, realm: &str, state: i64) {
+        self.circuits.get_or_create(&[("realm", realm.to_owned())]).set(state);
     }
 
     /// A request was told to come back.

@@ -1,9 +1,11 @@
 //! The chat backends: what mints a token for a user who has proved an address.
 //!
 //! Guarantees: an [`Upstream`] call has a deadline, follows no redirect, reads at most 64 KiB, and relays nothing of
-//! the backend's own words to a client. An operator's fault is logged once, with the fix.
+//! the backend's own words to a client. An operator's fault is logged once, with the fix. What goes over the network
+//! is behind a circuit breaker and a retry budget.
 
 mod fault;
+mod guarded;
 mod jwt;
 mod mesibo;
 
@@ -15,12 +17,14 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::ambient::{Clock, Entropy};
 use crate::config::UpstreamConfig;
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
+use crate::domain::time::whole_secs;
 use crate::outbound::{self, ClientError};
+use guarded::Guarded;
 
+pub use guarded::{Circuit, Surroundings};
 pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.
@@ -71,6 +75,12 @@ pub enum UpstreamError {
     /// The backend certainly did not mint; trying again may help.
     #[error("the backend is not available: {0}")]
     Unavailable(String),
+    /// It was not asked, because it has failed again and again: it certainly did not mint.
+    #[error("the backend keeps failing and is left alone for {} s more", whole_secs(*after))]
+    Resting {
+        /// Until it is looked at again.
+        after: Duration,
+    },
     /// It may or may not have minted.
     #[error("the backend's answer was lost: {0}")]
     Unknown(String),
@@ -94,6 +104,7 @@ impl UpstreamError {
             Self::Misconfigured(_) => "misconfigured",
             Self::Throttled { .. } => "throttled",
             Self::Unavailable(_) => "unavailable",
+            Self::Resting { .. } => "resting",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -106,6 +117,17 @@ pub trait Upstream: Send + Sync {
 
     /// Ends the user's tokens, where the backend can.
     fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>>;
+
+    /// Whether a second mint for the same login does no harm, so that one whose answer was lost may be repeated.
+    /// mesibo's does: it ends the first token.
+    fn may_mint_twice(&self) -> bool {
+        false
+    }
+
+    /// Whether the backend is called or left alone; none where there is nothing to call.
+    fn circuit(&self) -> Option<Circuit> {
+        None
+    }
 }
 
 /// An upstream that cannot be had. The text names its configuration key and the fix.
@@ -136,9 +158,9 @@ pub enum BuildError {
 /// authorities.
 pub fn build(
     upstreams: &BTreeMap<String, UpstreamConfig>,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
+    surroundings: &Surroundings,
 ) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildError> {
+    let Surroundings { clock, entropy, .. } = surroundings;
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
             UpstreamConfig::Jwt(config) => {
@@ -151,5 +173,13 @@ pub fn build(
             }
         }
     };
-    upstreams.iter().map(|(name, config)| Ok((name.clone(), make(name, config)?))).collect()
+    let guard = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
+        let upstream = make(name, config)?;
+        // It calls nobody.
+        if matches!(config, UpstreamConfig::Jwt(_)) {
+            return Ok(upstream);
+        }
+        Ok(Arc::new(Guarded::new(name, upstream, config.deadline(), surroundings.clone())))
+    };
+    upstreams.iter().map(|(name, config)| Ok((name.clone(), guard(name, config)?))).collect()
 }

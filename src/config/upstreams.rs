@@ -26,6 +26,15 @@ pub enum UpstreamConfig {
 }
 
 impl UpstreamConfig {
+    /// As the key `kind` says it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Jwt(_) => "jwt",
+            Self::Mesibo(_) => "mesibo",
+        }
+    }
+
     /// How long a mint may take at most. The lease on a grant outlives it.
     #[must_use]
     pub fn deadline(&self) -> Duration {

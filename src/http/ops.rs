@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value, json};
 
 use super::Health;
 use super::problem::{Kind, Problem};
 
 /// `/livez` and `/readyz`; they need an `Arc<Health>` as shared state.
-pub fn configure(config: &mut web::ServiceConfig) {
+pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.route("/livez", web::get().to(live)).route("/readyz", web::get().to(ready));
+}
+
+/// The same for the operator's listener, where readiness has detail.
+pub fn configure_for_operators(config: &mut web::ServiceConfig) {
+    config.route("/livez", web::get().to(live)).route("/readyz", web::get().to(ready_in_detail));
 }
 
 async fn live() -> HttpResponse {
@@ -20,5 +26,15 @@ async fn ready(request: HttpRequest, health: web::Data<Arc<Health>>) -> HttpResp
     match health.is_ready().await {
         Ok(()) => HttpResponse::Ok().content_type("text/plain").body("ok\n"),
         Err(_) => Problem::from(Kind::NotReady).respond(&request),
+    }
+}
+
+/// A backend that is down makes no node unready: on another node it is as far down.
+async fn ready_in_detail(request: HttpRequest, health: web::Data<Arc<Health>>) -> HttpResponse {
+    let circuits = health.circuits().map(|(name, circuit)| (name.to_owned(), circuit.as_str().into()));
+    let circuits: Map<String, Value> = circuits.collect();
+    match health.is_ready().await {
+        Ok(()) => HttpResponse::Ok().json(json!({"status": "ok", "upstreams": circuits})),
+        Err(_) => Problem::from(Kind::NotReady).with("upstreams", circuits).respond(&request),
     }
 }

@@ -136,7 +136,7 @@ impl Login {
                     "no token was minted; the same code, or the grant, can be posted again"
                 );
                 let retry_after = match &error {
-                    UpstreamError::Throttled { after, .. } => *after,
+                    UpstreamError::Throttled { after, .. } | UpstreamError::Resting { after } => *after,
                     UpstreamError::Unknown(_) => lease_until.wait_from(now),
                     UpstreamError::Refused(_)
                     | UpstreamError::Misconfigured(_)

@@ -55,7 +55,7 @@ impl Sessions {
         minted.map_err(|source| {
             tracing::info!(session = %session.id, realm = session.realm, error = %source, "no chat token was minted");
             let retry_after = match &source {
-                UpstreamError::Throttled { after, .. } => *after,
+                UpstreamError::Throttled { after, .. } | UpstreamError::Resting { after } => *after,
                 UpstreamError::Refused(_)
                 | UpstreamError::Misconfigured(_)
                 | UpstreamError::Unavailable(_)

@@ -37,6 +37,7 @@ impl FaultLog {
                 UpstreamError::Refused(_)
                 | UpstreamError::Throttled { .. }
                 | UpstreamError::Unavailable(_)
+                | UpstreamError::Resting { .. }
                 | UpstreamError::Unknown(_),
             ) => {}
         }

@@ -35,6 +35,7 @@ mod mint;
 mod operator;
 mod purge;
 mod races;
+mod resilience;
 mod schema;
 mod sessions;
 mod smtp;

@@ -125,7 +125,10 @@ pub(super) fn no_token(error: &UpstreamError, retry_after: Duration) -> Problem 
     match error {
         UpstreamError::Refused(_) => Kind::UserRefused.into(),
         UpstreamError::Misconfigured(_) => Kind::UpstreamMisconfigured.into(),
-        UpstreamError::Throttled { .. } | UpstreamError::Unavailable(_) | UpstreamError::Unknown(_) => {
+        UpstreamError::Throttled { .. }
+        | UpstreamError::Unavailable(_)
+        | UpstreamError::Resting { .. }
+        | UpstreamError::Unknown(_) => {
             Problem::from(Kind::UpstreamUnavailable).retry_after(whole_secs(retry_after))
         }
     }

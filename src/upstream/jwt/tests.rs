@@ -9,6 +9,7 @@ use crate::ambient::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::config::{JwtKey, UpstreamConfig};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
+use crate::upstream::Surroundings;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// RFC 8410 §10.3 and the public key of §10.1.
@@ -207,9 +208,12 @@ fn a_wrong_claim_is_a_start_up_error_that_names_its_key_and_makes_no_key_file() 
     ] {
         let claims = config(JwtKey::GeneratedEdDsa(path.clone()), &[("role", text)]);
         let all = BTreeMap::from([("chat".to_owned(), UpstreamConfig::Jwt(claims))]);
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
-        let error = crate::upstream::build(&all, &clock, &entropy).err().expect("wrong").to_string();
+        let surroundings = Surroundings {
+            clock: Arc::new(ManualClock::new(NOW)),
+            entropy: Arc::new(SeededEntropy::new(7)),
+            metrics: Arc::default(),
+        };
+        let error = crate::upstream::build(&all, &surroundings).err().expect("wrong").to_string();
         assert!(error.starts_with("upstreams.chat.claims.role: "), "{error}");
         assert!(error.contains(reason), "{text}: {error}");
         assert!(!path.exists(), "{text}");

@@ -9,12 +9,17 @@ use crate::harness::{Backend, Database, TestApp, on_both};
 on_both! {
     async fn both_listeners_tell_whether_the_process_lives_and_is_ready(database) {
         let app = TestApp::start(&database);
-        for path in ["/livez", "/readyz"] {
-            let public = app.send(app.request(Method::GET, path)).await;
-            for answer in [public, app.admin(path).await] {
-                assert_eq!((answer.status, answer.text.as_str()), (200, "ok\n"), "{path}");
-                assert_eq!(answer.headers["cache-control"], "no-store");
-            }
+        let public = async |path| app.send(app.request(Method::GET, path)).await;
+        let (plain, detailed) = ("ok\n", "{\"status\":\"ok\",\"upstreams\":{}}");
+        let answers = [
+            (public("/livez").await, plain),
+            (public("/readyz").await, plain),
+            (app.admin("/livez").await, plain),
+            (app.admin("/readyz").await, detailed),
+        ];
+        for (answer, text) in answers {
+            assert_eq!((answer.status, answer.text.as_str()), (200, text));
+            assert_eq!(answer.headers["cache-control"], "no-store");
         }
         app.stop().await;
     }

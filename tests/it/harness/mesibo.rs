@@ -1,6 +1,7 @@
 //! mesibo's backend API, as a server that several processes mint at. It can hold what it is asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub struct FakeMesibo {
 struct State {
     calls: watch::Sender<Vec<Value>>,
     held: watch::Sender<bool>,
+    ails: AtomicBool,
 }
 
 impl FakeMesibo {
@@ -26,7 +28,11 @@ impl FakeMesibo {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/backend/", listener.local_addr().expect("an address"));
-        let state = Arc::new(State { calls: watch::Sender::default(), held: watch::Sender::new(false) });
+        let state = Arc::new(State {
+            calls: watch::Sender::default(),
+            held: watch::Sender::new(false),
+            ails: AtomicBool::new(false),
+        });
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -44,6 +50,11 @@ impl FakeMesibo {
     /// Answers everybody who waits, and those who come.
     pub fn let_go(&self) {
         self.state.held.send_replace(false);
+    }
+
+    /// Whether it says, from now on, that it certainly did not mint.
+    pub fn ail(&self, ails: bool) {
+        self.state.ails.store(ails, Ordering::SeqCst);
     }
 
     /// What it was asked, in order.
@@ -91,8 +102,10 @@ async fn answer(stream: TcpStream, state: Arc<State>) {
     // An error: the test is over.
     let _ = state.held.subscribe().wait_for(|held| !held).await;
     let token = format!("mesibo-token-{number:08}");
+    let minted = json!({"result": true, "user": {"address": call["user"]["address"], "token": token}});
+    let ails = state.ails.load(Ordering::SeqCst);
     let answer =
-        json!({"result": true, "user": {"address": call["user"]["address"], "token": token}}).to_string();
+        if ails { json!({"result": false, "code": 429, "error": "BUSY"}) } else { minted }.to_string();
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         answer.len()
