@@ -34,7 +34,9 @@ pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
-pub use upstreams::{CallLimits, JwtKey, JwtUpstream, MesiboUpstream, UpstreamConfig};
+pub use upstreams::{
+    CallLimits, ChatSdkUpstream, JwtKey, JwtUpstream, MesiboUpstream, SendbirdUpstream, UpstreamConfig,
+};
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");

@@ -87,7 +87,7 @@ enum Engine {
     /// One writer that commits in groups, and readers beside it.
     Sqlite {
         writer: Writer,
-        readers: Readers,
+        readers: Box<Readers>,
     },
     Postgres {
         pool: Arc<Pool>,
@@ -115,7 +115,7 @@ impl Store {
                 };
                 let connect = open.clone();
                 let writer = Writer::start(move || connect(Access::Write))?;
-                Engine::Sqlite { writer, readers: Readers::new(move || open(Access::Read)) }
+                Engine::Sqlite { writer, readers: Box::new(Readers::new(move || open(Access::Read))) }
             }
             DatabaseUrl::Postgres(url) => {
                 let url = url.clone();

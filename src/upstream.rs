@@ -4,10 +4,13 @@
 //! the backend's own words to a client. An operator's fault is logged once, with the fix. What goes over the network
 //! is behind a circuit breaker and a retry budget.
 
+mod answer;
+mod chatsdk;
 mod fault;
 mod guarded;
 mod jwt;
 mod mesibo;
+mod sendbird;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +43,14 @@ pub struct Subject {
     pub app_id: String,
     /// What the user calls themselves.
     pub name: Option<String>,
+}
+
+impl Subject {
+    /// The id that backends with ids of their own know the user by: the imported one, else ours.
+    #[must_use]
+    pub fn backend_id(&self) -> &str {
+        self.upstream_id.as_deref().unwrap_or(self.user.as_str())
+    }
 }
 
 /// A backend's token. No `Debug`.
@@ -141,6 +152,16 @@ pub enum BuildError {
         /// Why there is none.
         error: ClientError,
     },
+    /// It is called with a secret that cannot be sent.
+    #[error(
+        "upstreams.{name}.{key} holds what no HTTP header can carry; fix: copy it again, printable ASCII in one line"
+    )]
+    Secret {
+        /// The upstream.
+        name: String,
+        /// The secret.
+        key: &'static str,
+    },
     /// It signs, and cannot.
     #[error("upstreams.{name}.{error}")]
     Jwt {
@@ -154,8 +175,8 @@ pub enum BuildError {
 /// Makes every configured backend ready to be called.
 ///
 /// # Errors
-/// With the first one that cannot be: a signing key that is none, a claim that does not compile, no certificate
-/// authorities.
+/// With the first one that cannot be: a signing key that is none, a claim that does not compile, a secret that
+/// cannot be sent, no certificate authorities.
 pub fn build(
     upstreams: &BTreeMap<String, UpstreamConfig>,
     surroundings: &Surroundings,
@@ -163,6 +184,7 @@ pub fn build(
     let Surroundings { clock, entropy, .. } = surroundings;
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
+            UpstreamConfig::ChatSdk(config) => Ok(Arc::new(chatsdk::ChatSdk::new(name, config)?)),
             UpstreamConfig::Jwt(config) => {
                 let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
                 Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))
@@ -170,6 +192,9 @@ pub fn build(
             UpstreamConfig::Mesibo(config) => {
                 let made = mesibo::Mesibo::new(name, config);
                 Ok(Arc::new(made.map_err(|error| BuildError::Client { name: name.clone(), error })?))
+            }
+            UpstreamConfig::Sendbird(config) => {
+                Ok(Arc::new(sendbird::Sendbird::new(name, config, Arc::clone(clock))?))
             }
         }
     };
@@ -183,3 +208,6 @@ pub fn build(
     };
     upstreams.iter().map(|(name, config)| Ok((name.clone(), guard(name, config)?))).collect()
 }
+
+#[cfg(test)]
+mod tests;

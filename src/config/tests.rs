@@ -1,5 +1,6 @@
 //! The configuration as an operator meets it: a file's text and variables in, a configuration or problems out.
 
+mod backends;
 mod environment;
 mod messages;
 mod modes;

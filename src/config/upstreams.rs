@@ -1,15 +1,19 @@
 //! `[upstreams.NAME]`.
 
+mod chatsdk;
 mod jwt;
 mod mesibo;
+mod sendbird;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use url::Url;
 
+pub use self::chatsdk::ChatSdkUpstream;
 pub use self::jwt::{JwtKey, JwtUpstream};
 pub use self::mesibo::MesiboUpstream;
+pub use self::sendbird::SendbirdUpstream;
 use super::Mode;
 use super::reader::Section;
 
@@ -19,10 +23,14 @@ pub(super) const LOCAL: &str = "local";
 /// A chat backend.
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
+    /// ChatSDK's token endpoint.
+    ChatSdk(ChatSdkUpstream),
     /// We sign a JWT ourselves.
     Jwt(JwtUpstream),
     /// mesibo's backend API.
     Mesibo(MesiboUpstream),
+    /// Sendbird's Platform API.
+    Sendbird(SendbirdUpstream),
 }
 
 impl UpstreamConfig {
@@ -39,8 +47,10 @@ impl UpstreamConfig {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         match self {
+            Self::ChatSdk(chatsdk) => chatsdk.call.timeout,
             Self::Jwt(_) => Duration::from_secs(1),
             Self::Mesibo(mesibo) => mesibo.call.timeout,
+            Self::Sendbird(sendbird) => sendbird.call.timeout,
         }
     }
 }
@@ -65,10 +75,12 @@ pub(super) fn read(
     let none = sections.is_empty();
     for (name, section) in sections {
         let config = match section.optional::<String>("kind").as_deref() {
+            Some("chatsdk") => chatsdk::read(&section).map(UpstreamConfig::ChatSdk),
             Some("jwt") => jwt::read(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
             Some("mesibo") => mesibo::read(&section).map(UpstreamConfig::Mesibo),
+            Some("sendbird") => sendbird::read(&section).map(UpstreamConfig::Sendbird),
             Some(_) | None => {
-                section.problem("kind", "must be \"mesibo\" or \"jwt\"");
+                section.problem("kind", "must be \"chatsdk\", \"jwt\", \"mesibo\" or \"sendbird\"");
                 upstreams.insert(name, None);
                 continue;
             }
@@ -79,7 +91,7 @@ pub(super) fn read(
     if none && mode == Mode::Production {
         root.problem(
             "upstreams",
-            "production needs the chat backend: write [upstreams.chat] with kind = \"mesibo\" or \"jwt\"",
+            "production needs the chat backend: write [upstreams.chat] with its kind, such as \"mesibo\"",
         );
     }
     if none && mode == Mode::Development {
@@ -96,19 +108,35 @@ fn read_call_limits(section: &Section<'_>) -> CallLimits {
     CallLimits { connect_timeout: time("connect_timeout", 3), timeout: time("timeout", 10) }
 }
 
-/// Where a backend is called, from `url`. What is sent there is secret, so that plain http is refused but to this
-/// host, a private network, or with `allow_http`.
+/// Where a backend is called, from `url`, where all call the same.
 fn read_url(section: &Section<'_>, default: Url) -> Url {
     let example = default.to_string();
     let url = section.get("url", default);
+    check_url(section, Some(&url), &example);
+    url
+}
+
+/// Where a backend is called, from `url`, where everybody has their own. Paths are put behind it.
+fn read_required_url(section: &Section<'_>, example: &str) -> Option<Url> {
+    let url = section.required::<Url>("url", &format!("set where the backend is, such as {example}"));
+    check_url(section, url.as_ref(), example);
+    if url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
+        section.problem("url", &format!("paths are put behind it: leave out ? and #, such as {example}"));
+    }
+    url
+}
+
+/// What is sent there is secret, so that plain http is refused but to this host, a private network, or with
+/// `allow_http`.
+fn check_url(section: &Section<'_>, url: Option<&Url>, example: &str) {
+    let allow_http = section.get("allow_http", false);
+    let Some(url) = url else { return };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         section.problem("url", &format!("must start with https://, such as {example}"));
     }
-    let allow_http = section.get("allow_http", false);
-    if url.scheme() == "http" && !is_private(&url) && !allow_http {
+    if url.scheme() == "http" && !is_private(url) && !allow_http {
         section.problem("url", "our secret would travel in clear: use https, or set allow_http = true");
     }
-    url
 }
 
 /// Whether a URL leads to this host or a private network.

@@ -4,6 +4,8 @@
 //! its country uses, and the same person's number in any spelling is the same `Phone`. Only ASCII digits and
 //! ` +-().` ever reach the parser, so full-width digits, vanity letters and `;ext=` cannot.
 
+use std::sync::OnceLock;
+
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType};
 
 /// Longer than any spelling of 15 digits that a person would type.
@@ -16,8 +18,8 @@ const WORLD: [&str; 6] = ["+870", "+878", "+881", "+882", "+883", "+888"];
 #[derive(Clone)]
 pub struct Phone {
     e164: String,
-    /// `None` for one that the store gave back, until somebody asks: reading a number costs more than its row.
-    country: Option<Country>,
+    /// Once somebody asked: the numbering plan of one calling code may have two dozen countries.
+    country: OnceLock<Country>,
 }
 
 impl PartialEq for Phone {
@@ -102,7 +104,7 @@ impl Phone {
             Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
         }
         let e164 = number.format_as(PhoneNumberFormat::E164).into_owned();
-        Ok(Self { e164, country: Some(Country::of_number(&number)) })
+        Ok(Self { e164, country: OnceLock::new() })
     }
 
     /// Takes one that the store gave back, without asking the numbering plan again.
@@ -110,7 +112,7 @@ impl Phone {
     pub fn from_stored(e164: String) -> Option<Self> {
         let digits = e164.strip_prefix('+')?;
         let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-        is_number.then_some(Self { e164, country: None })
+        is_number.then_some(Self { e164, country: OnceLock::new() })
     }
 
     /// `+` and digits.
@@ -128,7 +130,7 @@ impl Phone {
     /// Where the number belongs.
     #[must_use]
     pub fn country(&self) -> Country {
-        self.country.unwrap_or_else(|| {
+        *self.country.get_or_init(|| {
             PHONE_NUMBER_UTIL
                 .parse(&self.e164, None)
                 .map_or(Country::UNKNOWN, |number| Country::of_number(&number))

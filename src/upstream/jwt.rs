@@ -101,7 +101,7 @@ impl<'a> Person<'a> {
             Address::Email(email) => ("", "", email.as_str()),
         };
         Self {
-            user_id: subject.upstream_id.as_deref().unwrap_or(subject.user.as_str()),
+            user_id: subject.backend_id(),
             phone,
             phone_digits,
             email,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::answer::{quoted, trimmed};
 use super::fault::FaultLog;
 use super::{ChatToken, Subject, Upstream, UpstreamError};
 use crate::config::MesiboUpstream;
@@ -20,10 +21,6 @@ use crate::outbound::{Client, ClientError, MAX_ANSWER_BYTES, classify, client, r
 
 /// mesibo's clients take nothing shorter for a token.
 const MIN_TOKEN_CHARS: usize = 17;
-/// Enough of mesibo's own words to recognise the fault by.
-const MAX_QUOTED_CHARS: usize = 120;
-/// A word with as many digits may be a phone number.
-const PHONE_DIGITS: usize = 7;
 
 /// One mesibo app.
 pub(super) struct Mesibo {
@@ -73,8 +70,7 @@ impl Mesibo {
             faults: FaultLog::new(name),
             client: client(config.call)?,
             url: config.url.clone(),
-            // Consoles are copied from with a space too many.
-            app_token: config.app_token.expose_secret().trim().into(),
+            app_token: trimmed(&config.app_token),
             token_minutes: config.token_minutes,
             token_v2: config.token_v2,
         })
@@ -146,7 +142,7 @@ impl Mesibo {
     fn refusal(&self, answer: &Value) -> UpstreamError {
         let name = self.faults.upstream();
         let word = |key| answer.get(key).and_then(Value::as_str).unwrap_or_default();
-        let said = self.quoted(&format!("{} {}", word("error"), word("cause")));
+        let said = quoted(&format!("{} {}", word("error"), word("cause")), &self.app_token);
         match (word("error"), answer.get("code").and_then(Value::as_u64)) {
             ("TOKENBREACH", _) => UpstreamError::Misconfigured(format!(
                 "mesibo has disabled the app, because its backend API was called from more than five IP addresses \
@@ -183,19 +179,6 @@ impl Mesibo {
                 status.as_u16()
             )),
         }
-    }
-
-    /// mesibo's words for the log: one short line without the app token, numbers or mailboxes.
-    fn quoted(&self, text: &str) -> String {
-        let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let secret = |word: &str| {
-            word.contains(self.app_token.expose_secret())
-                || word.contains('@')
-                || word.chars().filter(char::is_ascii_digit).count() >= PHONE_DIGITS
-        };
-        let words: Vec<&str> =
-            plain.split_whitespace().map(|word| if secret(word) { "•••" } else { word }).collect();
-        words.join(" ").chars().take(MAX_QUOTED_CHARS).collect()
     }
 }
 

@@ -1,18 +1,23 @@
 //! What tests are made of.
 
 pub mod app;
+pub mod backend;
+pub mod chatsdk;
 pub mod database;
 pub mod gateway;
+pub mod http;
 pub mod logs;
 pub mod mesibo;
 pub mod outbox;
 pub mod postgres;
 pub mod process;
+pub mod sendbird;
 pub mod smtp;
 pub mod upstream;
 pub mod wire;
 
 pub use app::TestApp;
+pub use backend::FakeBackend;
 pub use database::{Backend, Database};
 pub use gateway::{FakeGateway, Manner};
 pub use mesibo::FakeMesibo;

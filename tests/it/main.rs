@@ -16,6 +16,7 @@
 mod harness;
 
 mod alike;
+mod backends;
 mod budgets;
 mod campaign;
 mod cli;

@@ -115,7 +115,9 @@ fn the_examples_of_the_reference_are_valid() {
         ("database", "url", "sqlite://latchkey.db"),
         ("otp", "pepper", PEPPER),
         ("upstreams.chat", "app_token", "a token"),
+        ("upstreams.chatsdk", "api_key", "a key"),
         ("upstreams.own", "key", "a key"),
+        ("upstreams.sendbird", "api_token", "a token"),
         ("providers.mail", "password", "a password"),
         ("providers.twilio", "auth_token", "a token"),
     ];

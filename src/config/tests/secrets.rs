@@ -14,7 +14,7 @@ struct Secret {
     found: fn(&Config) -> &str,
 }
 
-const SECRETS: [Secret; 6] = [
+const SECRETS: [Secret; 8] = [
     Secret {
         section: "[database]",
         key: "url",
@@ -37,18 +37,45 @@ const SECRETS: [Secret; 6] = [
         section: "[upstreams.chat]\nkind = \"mesibo\"",
         key: "app_token",
         valid: "hunter2",
-        found: |config| match &config.upstreams["chat"] {
-            UpstreamConfig::Mesibo(mesibo) => mesibo.app_token.expose_secret(),
-            UpstreamConfig::Jwt(_) => panic!("not what was set"),
+        found: |config| {
+            let UpstreamConfig::Mesibo(mesibo) = &config.upstreams["chat"] else {
+                panic!("not what was set")
+            };
+            mesibo.app_token.expose_secret()
         },
     },
     Secret {
         section: "[upstreams.chat]\nkind = \"jwt\"\nalgorithm = \"HS256\"",
         key: "key",
         valid: "hunter2 hunter2 hunter2 hunter2 hunter2",
-        found: |config| match &config.upstreams["chat"] {
-            UpstreamConfig::Jwt(JwtUpstream { key: JwtKey::Hs256(key), .. }) => key.expose_secret(),
-            UpstreamConfig::Jwt(_) | UpstreamConfig::Mesibo(_) => panic!("not what was set"),
+        found: |config| {
+            let UpstreamConfig::Jwt(JwtUpstream { key: JwtKey::Hs256(key), .. }) = &config.upstreams["chat"]
+            else {
+                panic!("not what was set")
+            };
+            key.expose_secret()
+        },
+    },
+    Secret {
+        section: "[upstreams.chat]\nkind = \"sendbird\"\nurl = \"https://api-app.sendbird.com\"",
+        key: "api_token",
+        valid: "hunter2",
+        found: |config| {
+            let UpstreamConfig::Sendbird(sendbird) = &config.upstreams["chat"] else {
+                panic!("not what was set")
+            };
+            sendbird.api_token.expose_secret()
+        },
+    },
+    Secret {
+        section: "[upstreams.chat]\nkind = \"chatsdk\"\nurl = \"https://chat.example.com\"",
+        key: "api_key",
+        valid: "hunter2",
+        found: |config| {
+            let UpstreamConfig::ChatSdk(chatsdk) = &config.upstreams["chat"] else {
+                panic!("not what was set")
+            };
+            chatsdk.api_key.expose_secret()
         },
     },
     Secret {

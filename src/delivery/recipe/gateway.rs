@@ -173,7 +173,7 @@ impl Gateway {
         let verdict = self.recipe.rules.judge(&answer);
         if verdict.rule.is_none() && (200..300).contains(&answer.status) {
             tracing::error!(
-                provider = self.name, recipe = self.recipe.id, message = %message.id, status = answer.status,
+                provider = self.name, recipe = self.recipe.id, message_id = %message.id, status = answer.status,
                 "a gateway answers as its recipe does not know; whether the message leaves is unknown"
             );
         }

@@ -1,15 +1,11 @@
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tracing::instrument::WithSubscriber;
 use wiremock::matchers::{any, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use super::super::tests::{LIMITS, logged, subject};
 use super::*;
-use crate::config::CallLimits;
-use crate::domain::ids::UserId;
 
 const APP_TOKEN: &str = "app-t0ken-canary";
 const USER_TOKEN: &str = "79a8b1c2d3e4f5a6b7c8";
@@ -20,17 +16,7 @@ fn config(url: &str) -> MesiboUpstream {
         app_token: format!(" {APP_TOKEN}\n").into(),
         token_minutes: 525_600,
         token_v2: false,
-        call: CallLimits { connect_timeout: Duration::from_secs(2), timeout: Duration::from_secs(5) },
-    }
-}
-
-fn subject() -> Subject {
-    Subject {
-        user: UserId::from_stored("usr_1".to_owned()),
-        upstream_id: None,
-        address: Address::parse("+18005551234").expect("a number"),
-        app_id: "com.example.app".to_owned(),
-        name: None,
+        call: LIMITS,
     }
 }
 
@@ -62,31 +48,6 @@ async fn fault(template: ResponseTemplate) -> UpstreamError {
 async fn bodies(server: &MockServer) -> Vec<String> {
     let requests: Vec<Request> = server.received_requests().await.expect("recorded");
     requests.into_iter().map(|request| String::from_utf8(request.body).expect("UTF-8")).collect()
-}
-
-/// What is logged while `work` runs.
-async fn logged(work: impl Future<Output = ()>) -> String {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    work.with_subscriber(log).await;
-    let bytes = lines.0.lock().expect("no panic").clone();
-    String::from_utf8(bytes).expect("UTF-8")
 }
 
 #[tokio::test]
@@ -193,7 +154,7 @@ async fn what_mesibo_says_is_quoted_short_on_one_line_and_without_secrets_f7() {
     let UpstreamError::Unavailable(text) = fault(refusal("ODD", 409, &cause)).await else {
         panic!("another")
     };
-    assert_eq!(text.chars().count(), MAX_QUOTED_CHARS + "refused ()".len());
+    assert_eq!(text.chars().count(), 120 + "refused ()".len());
     assert!(text.starts_with("refused (ODD user ••• [31m of ••• with ••• xxx"), "{text}");
 }
 

@@ -231,6 +231,12 @@ impl TestApp {
         self.send(self.client.get(format!("http://{}{path}", self.admin_address))).await
     }
 
+    /// Posts to our own API.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
+        self.send(request.body(body.to_string())).await
+    }
+
     /// Sends a request and reads all of the answer.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.expect("an answer");
