@@ -38,8 +38,10 @@ impl UpstreamConfig {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::ChatSdk(_) => "chatsdk",
             Self::Jwt(_) => "jwt",
             Self::Mesibo(_) => "mesibo",
+            Self::Sendbird(_) => "sendbird",
         }
     }
 
