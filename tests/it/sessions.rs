@@ -1,6 +1,7 @@
 //! Sessions over HTTP, on both databases.
 
 mod chat_token;
+mod documents;
 mod expiry;
 mod list;
 mod logout;
@@ -19,8 +20,7 @@ const NUMBER: &str = "+18005551234";
 
 /// Posts JSON, as anybody.
 async fn post(app: &TestApp, path: &str, body: Value) -> Answer {
-    let request = app.request(Method::POST, path).header("content-type", "application/json");
-    app.send(request.body(body.to_string())).await
+    app.post_json(path, &body).await
 }
 
 /// Any request with an access token. Null: no body.

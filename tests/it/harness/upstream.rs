@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use latchkey::upstream::{ChatToken, Subject, Upstream, UpstreamError};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -27,7 +27,6 @@ pub struct FakeUpstream {
     next: Mutex<VecDeque<Mint>>,
     subjects: Mutex<Vec<Subject>>,
     minted: Mutex<Vec<String>>,
-    extra: Mutex<Map<String, Value>>,
     revoked: Mutex<Vec<Subject>>,
     revoke: Mutex<Option<UpstreamError>>,
     called: Notify,
@@ -52,11 +51,6 @@ impl FakeUpstream {
     /// The tokens that it gave out, in order.
     pub fn minted(&self) -> Vec<String> {
         self.minted.lock().unwrap().clone()
-    }
-
-    /// What its tokens come with from now on; `"TOKEN"` stands for the token.
-    pub fn adds(&self, extra: &Value) {
-        *self.extra.lock().unwrap() = extra.as_object().expect("members").clone();
     }
 
     /// From now on nothing is revoked.
@@ -84,9 +78,12 @@ impl FakeUpstream {
         let mut minted = self.minted.lock().unwrap();
         let token = format!("token-{:032}-{}", minted.len() + 1, subject.app_id);
         minted.push(token.clone());
-        let mut extra = self.extra.lock().unwrap().clone();
-        extra.values_mut().filter(|value| **value == "TOKEN").for_each(|value| *value = token.clone().into());
-        ChatToken { provider: "fake", token: Zeroizing::new(token), user_id: subject.user.to_string(), extra }
+        ChatToken {
+            provider: "fake",
+            token: Zeroizing::new(token),
+            user_id: subject.user.to_string(),
+            extra: Map::new(),
+        }
     }
 }
 

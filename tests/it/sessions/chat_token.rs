@@ -1,4 +1,4 @@
-//! Another chat token without another code, as the backends' own documents fetch it.
+//! Another chat token without another code.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{Held, NUMBER, call, is_live, listed, log_in, log_in_again, log_in_as, post, refreshed};
+use super::{Held, NUMBER, call, is_live, listed, log_in, log_in_again, log_in_as, refreshed};
 use crate::harness::app::{APP, Answer};
 use crate::harness::{Mint, TestApp, on_both};
 
@@ -22,7 +22,6 @@ fn retry_after(answer: &Answer) -> u64 {
 on_both! {
     async fn a_live_session_gets_the_same_body_as_its_login_with_a_fresh_token(database) {
         let app = TestApp::start(&database);
-        app.upstream.adds(&json!({"access_token": "TOKEN", "expires_at": 1_598_651_815_000_i64}));
         let login = log_in_as(&app, NUMBER, None).await;
         let held = Held::of(&login.get("session"));
         let fresh = fetch(&app, &held).await;
@@ -122,7 +121,7 @@ on_both! {
 }
 
 /// Two apps with pages of their own, one of them with a path that its front end calls.
-const APPS: &str = r#"
+pub const APPS: &str = r#"
 [[apps]]
 id = "com.messenger.appid"
 name = "A"
@@ -161,63 +160,5 @@ on_both! {
         let (answer, _) = send(Method::DELETE, path, "https://a.example").await;
         assert_eq!((answer.status, answer.headers["allow"].to_str().ok()), (405, Some("GET, POST, OPTIONS")));
         app.stop().await;
-    }
-}
-
-/// Requests as the backends' documents write them, and what those take for a success.
-mod documents {
-    use super::*;
-
-    /// What `JSONObject.getString` gives: a text, or an exception.
-    fn get_string(answer: &Answer, key: &str) -> String {
-        answer.get(key).as_str().unwrap_or_else(|| panic!("JSONException: {key}: {answer:?}")).to_owned()
-    }
-
-    on_both! {
-        async fn sendbirds_kotlin_session_handler_and_its_flask_samples_keys(database) {
-            let app = TestApp::start(&database);
-            app.upstream.adds(&json!({"access_token": "TOKEN", "expires_at": 1_598_651_815_000_i64}));
-            let held = log_in(&app, NUMBER).await;
-            // myServiceLogin(USER_ID) { response, error -> … response.getString("access_token") }
-            let request = app.request(Method::POST, "/v1/chat-token").bearer_auth(&held.access);
-            let body = json!({"user_id": "usr_1"}).to_string();
-            let answer = app.send(request.header("content-type", "application/json").body(body)).await;
-            assert_eq!(answer.status, 200);
-            assert_eq!(get_string(&answer, "access_token"), app.upstream.minted()[1]);
-            assert!(!get_string(&answer, "user_id").is_empty() && answer.get("expires_at").is_i64());
-            // onFail()
-            let denied = post(&app, "/v1/chat-token", json!({})).await;
-            assert!(denied.status >= 400 && denied.get("access_token").is_null());
-            app.stop().await;
-        }
-    }
-
-    on_both! {
-        async fn the_ai_agent_messengers_handler_resolves_with_token(database) {
-            let app = TestApp::start(&database);
-            let held = log_in(&app, NUMBER).await;
-            // const response = await fetch('new-token-endpoint'); resolve(response.token)
-            let answer = fetch(&app, &held).await;
-            assert_eq!(get_string(&answer, "token"), app.upstream.minted()[1]);
-            app.stop().await;
-        }
-    }
-
-    on_both! {
-        async fn chatsdks_react_native_and_react_samples_read_token_and_ws_token(database) {
-            let app = TestApp::builder(&database).config(APPS).start();
-            app.upstream.adds(&json!({"wsToken": "ws", "user": {"id": "u"}, "expiresIn": 86400}));
-            let held = log_in(&app, NUMBER).await;
-            // fetch(url, { headers: { 'Authorization': `Bearer ${userAccessToken}` } }): a GET, without a body.
-            let request = app.request(Method::GET, "/api/auth/chat-token").bearer_auth(&held.access);
-            let answer = app.send(request).await;
-            assert_eq!((get_string(&answer, "token"), get_string(&answer, "wsToken")), (app.upstream.minted()[1].clone(), "ws".to_owned()));
-            assert_eq!((&answer.get("user")["id"], answer.get("expiresIn")), (&json!("u"), json!(86400)));
-            // fetch('/api/auth/chat-token', { credentials: 'include' }): cookies are no answer here.
-            let request = app.request(Method::GET, "/api/auth/chat-token").header("cookie", "session=1");
-            let refused = app.send(request).await;
-            assert_eq!((refused.status, refused.get("token")), (401, Value::Null));
-            app.stop().await;
-        }
     }
 }
