@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, Otp, PepperSource, secret_file};
+use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
 use crate::delivery::{self, Courier, Messages, Provider};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
@@ -138,14 +138,7 @@ impl App {
             entropy: Arc::clone(&entropy),
             metrics: Arc::clone(&metrics),
         };
-        let mut built = upstream::build(&config.upstreams, &surroundings)?;
-        built.extend(upstreams);
-        let deadlines = config.upstreams.iter().map(|(name, upstream)| (name, upstream.deadline()));
-        let realms = deadlines.filter_map(|(name, deadline)| {
-            let upstream = Arc::clone(built.get(name)?);
-            Some((name.clone(), Realm { upstream, deadline }))
-        });
-        let realms: BTreeMap<String, Realm> = realms.collect();
+        let realms = build_realms(&config.upstreams, upstreams, &surroundings)?;
         let sessions = Arc::new(Sessions {
             store: Arc::clone(&store),
             realms: realms.clone(),
@@ -284,6 +277,21 @@ impl App {
         store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Every backend, ready to be called; those that are given take the place of the configured ones.
+fn build_realms(
+    configured: &BTreeMap<String, UpstreamConfig>,
+    given: BTreeMap<String, Arc<dyn Upstream>>,
+    surroundings: &Surroundings,
+) -> Result<BTreeMap<String, Realm>, upstream::BuildError> {
+    let mut built = upstream::build(configured, surroundings)?;
+    built.extend(given);
+    let realm = |(name, config): (&String, &UpstreamConfig)| {
+        let upstream = Arc::clone(built.get(name)?);
+        Some((name.clone(), Realm { upstream, deadline: config.deadline() }))
+    };
+    Ok(configured.iter().filter_map(realm).collect())
 }
 
 fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {

@@ -36,7 +36,7 @@
 //!
 //! **Verify** ([`login::Login::verify`]): one write that counts the guess against the challenge and the guard;
 //! commit; hash and compare; where it is right, one write that consumes the challenge and opens the grant; mint with
-//! nothing held; one write that spends the grant.
+//! nothing held; one write that spends the grant, and the session is born.
 //!
 //! A crash between any two steps may count one attempt too many, never one too few.
 

@@ -26,9 +26,10 @@ async fn post(app: &TestApp, path: &str, body: Value) -> Answer {
 /// Any request with an access token. Null: no body.
 async fn call(app: &TestApp, method: Method, path: &str, access: &str, body: Value) -> Answer {
     let request = app.request(method, path).bearer_auth(access);
-    let request = match body {
-        Value::Null => request,
-        body => request.header("content-type", "application/json").body(body.to_string()),
+    let request = if body.is_null() {
+        request
+    } else {
+        request.header("content-type", "application/json").body(body.to_string())
     };
     app.send(request).await
 }
