@@ -29,13 +29,17 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
+pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
-    CallLimits, ChatSdkUpstream, JwtKey, JwtUpstream, MesiboUpstream, SendbirdUpstream, UpstreamConfig,
+    CallLimits, ChatSdkUpstream, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule,
+    IdentifyBy, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, KustomerSecret,
+    KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
+    jwt_presets,
 };
 
 /// The commented reference: every key, its meaning and its default.

@@ -3,6 +3,15 @@
 //! Guarantees: every client has deadlines, verifies TLS, follows no redirect, uses no proxy from the environment and
 //! repeats nothing by itself; no answer is read beyond its cap; and no error text holds a URL, a header
 //! or a body, because any of them may hold a secret.
+//!
+//! Below it is what describes a call as data, for gateways and for chat backends alike: `template`, `body` and
+//! `request` make it, `pointer` looks into the answer, `redact` keeps secrets out of what people read.
+
+pub(crate) mod body;
+pub(crate) mod pointer;
+pub(crate) mod redact;
+pub(crate) mod request;
+pub(crate) mod template;
 
 use std::error::Error;
 use std::ops::Deref;
@@ -10,12 +19,16 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use reqwest::Response;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use thread_local::ThreadLocal;
 
 use crate::config::CallLimits;
 
 /// Far more than any backend's or gateway's answer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Nobody waits longer for a login.
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
 
 /// Shorter than the usual 60 s after which servers and NATs drop idle connections.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
@@ -100,6 +113,12 @@ pub(crate) async fn read_capped(mut response: Response, max_bytes: usize) -> Res
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// How long the other end asks to be left alone (RFC 9110 §10.2.3), an hour at most. A date is not read: clocks differ.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let secs = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(secs).min(LONGEST_RETRY))
 }
 
 /// Tells a call that certainly never arrived from one that may have.

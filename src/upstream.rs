@@ -8,8 +8,11 @@ mod answer;
 mod chatsdk;
 mod fault;
 mod guarded;
+mod http;
 mod jwt;
+mod kustomer;
 mod mesibo;
+mod person;
 mod sendbird;
 
 use std::collections::BTreeMap;
@@ -27,6 +30,7 @@ use crate::domain::time::whole_secs;
 use crate::outbound::{self, ClientError};
 use guarded::Guarded;
 
+pub use crate::outbound::template::LoadError;
 pub use guarded::{Circuit, Surroundings};
 pub use jwt::{ClaimError, JwtError, KeyError};
 
@@ -162,6 +166,14 @@ pub enum BuildError {
         /// The secret.
         key: &'static str,
     },
+    /// It is described, and the description is wrong.
+    #[error("upstreams.{name}.{error}")]
+    Description {
+        /// The upstream.
+        name: String,
+        /// What is wrong with it.
+        error: LoadError,
+    },
     /// It signs, and cannot.
     #[error("upstreams.{name}.{error}")]
     Jwt {
@@ -185,9 +197,15 @@ pub fn build(
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
             UpstreamConfig::ChatSdk(config) => Ok(Arc::new(chatsdk::ChatSdk::new(name, config)?)),
+            UpstreamConfig::Http(config) => {
+                Ok(Arc::new(http::Http::new(name, config, Arc::clone(clock), Arc::clone(entropy))?))
+            }
             UpstreamConfig::Jwt(config) => {
                 let made = jwt::Jwt::new(name, config, Arc::clone(clock), Arc::clone(entropy));
                 Ok(Arc::new(made.map_err(|error| BuildError::Jwt { name: name.clone(), error })?))
+            }
+            UpstreamConfig::Kustomer(config) => {
+                Ok(Arc::new(kustomer::Kustomer::new(name, config, Arc::clone(clock))?))
             }
             UpstreamConfig::Mesibo(config) => {
                 let made = mesibo::Mesibo::new(name, config);

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
 
 use super::setting::{Raw, Setting};
 
@@ -94,6 +95,14 @@ impl Node {
             leaf @ (Array(_) | Boolean(_) | Datetime(_) | Float(_) | Integer(_) | String(_)) => {
                 Self::Leaf(Raw::Toml(leaf), source.to_owned())
             }
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Table(table) => table.iter().map(|(name, node)| (name.clone(), node.to_json())).collect(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Leaf(raw, _) => raw.to_json(),
         }
     }
 
@@ -322,6 +331,20 @@ impl<'a> Section<'a> {
         if !problems.contains(&problem) {
             problems.push(problem);
         }
+    }
+
+    /// The branch under `key` as it is written, for structure that the operator chooses.
+    pub(super) fn tree(&self, key: &str) -> Map<String, Value> {
+        let section = self.section(key);
+        let Some(Node::Table(table)) = section.node else { return Map::new() };
+        let branch = |(name, node): (&String, &Node)| match node {
+            Node::Table(_) => (name.clone(), Value::Object(section.tree(name))),
+            Node::List(_) | Node::Leaf(..) => {
+                section.ask(name, None);
+                (name.clone(), node.to_json())
+            }
+        };
+        table.iter().map(branch).collect()
     }
 
     /// Notes every key that was not asked for, with those that this branch knows.

@@ -81,7 +81,8 @@ impl Declared {
     }
 }
 
-fn whole(pattern: &str) -> Result<Regex, regex_lite::Error> {
+/// A pattern that all of a text must match.
+pub(crate) fn whole(pattern: &str) -> Result<Regex, regex_lite::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
@@ -257,18 +258,8 @@ pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes
         section.pass_over();
         return None;
     };
-    let settings = recipe.settings.iter().map(|(key, declared)| {
-        let value = if declared.secret {
-            read_secret(section, key, declared).map(SettingValue::Secret)
-        } else {
-            read_plain(section, key, declared).map(SettingValue::Plain)
-        };
-        Some((key.clone(), value?))
-    });
-    // Collected before `?`: every setting is asked for, whichever is wrong.
-    let settings: Vec<_> = settings.collect();
+    let settings = read_settings(section, &recipe.settings);
     let allow_http = section.get("allow_http", false);
-    let settings = settings.into_iter().collect::<Option<BTreeMap<_, _>>>();
     if let Some(base) = settings.as_ref().and_then(|settings| settings.get(BASE_URL)) {
         check_base_url(section, base.reveal(), mode, allow_http);
     }
@@ -276,6 +267,23 @@ pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes
     let vars =
         table.keys().into_iter().filter_map(|key| Some((key.clone(), table.optional(&key)?))).collect();
     Some(RecipeProvider { recipe: Arc::clone(recipe), settings: settings?, vars })
+}
+
+/// Reads every declared setting; `None` when one is missing, or wrong in its kind.
+pub(super) fn read_settings(
+    section: &Section<'_>,
+    declared: &BTreeMap<String, Declared>,
+) -> Option<BTreeMap<String, SettingValue>> {
+    let settings = declared.iter().map(|(key, declared)| {
+        let value = if declared.secret {
+            read_secret(section, key, declared).map(SettingValue::Secret)
+        } else {
+            read_plain(section, key, declared).map(SettingValue::Plain)
+        };
+        Some((key.clone(), value?))
+    });
+    // Collected before the `Option`: every setting is asked for, whichever is wrong.
+    settings.collect::<Vec<_>>().into_iter().collect()
 }
 
 fn read_plain(section: &Section<'_>, key: &str, declared: &Declared) -> Option<String> {
@@ -304,12 +312,16 @@ fn read_secret(section: &Section<'_>, key: &str, declared: &Declared) -> Option<
     } else {
         SecretString::default()
     };
-    // Consoles are copied from with a space too many.
-    let secret = SecretString::from(secret.expose_secret().trim());
+    let secret = trimmed(&secret);
     if !secret.expose_secret().is_empty() && !declared.admits(secret.expose_secret()) {
         section.secret_problem(key, &format!("must match {}", declared.pattern));
     }
     Some(secret)
+}
+
+/// Consoles are copied from with a space too many.
+pub(super) fn trimmed(secret: &SecretString) -> SecretString {
+    secret.expose_secret().trim().into()
 }
 
 fn check_base_url(section: &Section<'_>, text: &str, mode: Mode, allow_http: bool) {

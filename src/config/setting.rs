@@ -31,6 +31,15 @@ pub(super) trait Setting: Sized {
 }
 
 impl Raw {
+    /// The same in JSON; a date is text.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Toml(toml::Value::Datetime(date)) => date.to_string().into(),
+            Self::Toml(value) => serde_json::to_value(value).unwrap_or_default(),
+            Self::Env(text) => text.as_str().into(),
+        }
+    }
+
     fn text(&self) -> Option<&str> {
         match self {
             Self::Toml(value) => value.as_str(),

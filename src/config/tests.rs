@@ -4,6 +4,7 @@ mod backends;
 mod environment;
 mod messages;
 mod modes;
+mod presets;
 mod problems;
 mod recipes;
 mod reference;

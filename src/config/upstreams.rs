@@ -1,8 +1,11 @@
 //! `[upstreams.NAME]`.
 
 mod chatsdk;
+mod http;
 mod jwt;
+mod kustomer;
 mod mesibo;
+mod presets;
 mod sendbird;
 
 use std::collections::BTreeMap;
@@ -11,8 +14,13 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::chatsdk::ChatSdkUpstream;
-pub use self::jwt::{JwtKey, JwtUpstream};
+pub use self::http::{
+    ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, Matcher, MintCall, http_presets,
+};
+pub use self::jwt::{JwtAlgorithm, JwtForm, JwtKey, JwtUpstream};
+pub use self::kustomer::{IdentifyBy, KustomerSecret, KustomerUpstream};
 pub use self::mesibo::MesiboUpstream;
+pub use self::presets::{IdRule, JwtPreset, KeyRule, jwt_presets};
 pub use self::sendbird::SendbirdUpstream;
 use super::Mode;
 use super::reader::Section;
@@ -20,13 +28,20 @@ use super::reader::Section;
 /// The upstream that development signs with when none is configured.
 pub(super) const LOCAL: &str = "local";
 
+/// Signing takes no time to speak of.
+const LOCAL_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A chat backend.
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
     /// ChatSDK's token endpoint.
     ChatSdk(ChatSdkUpstream),
+    /// Calls described as data.
+    Http(Box<HttpUpstream>),
     /// We sign a JWT ourselves.
     Jwt(JwtUpstream),
+    /// Kustomer: a JWT of its own kind, signed here.
+    Kustomer(KustomerUpstream),
     /// mesibo's backend API.
     Mesibo(MesiboUpstream),
     /// Sendbird's Platform API.
@@ -39,7 +54,9 @@ impl UpstreamConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ChatSdk(_) => "chatsdk",
+            Self::Http(_) => "http",
             Self::Jwt(_) => "jwt",
+            Self::Kustomer(_) => "kustomer",
             Self::Mesibo(_) => "mesibo",
             Self::Sendbird(_) => "sendbird",
         }
@@ -50,7 +67,12 @@ impl UpstreamConfig {
     pub fn deadline(&self) -> Duration {
         match self {
             Self::ChatSdk(chatsdk) => chatsdk.call.timeout,
-            Self::Jwt(_) => Duration::from_secs(1),
+            Self::Http(http) => http.call.timeout,
+            Self::Jwt(_) => LOCAL_DEADLINE,
+            Self::Kustomer(kustomer) => match &kustomer.secret {
+                KustomerSecret::Given(_) => LOCAL_DEADLINE,
+                KustomerSecret::Fetched { call, .. } => call.timeout + LOCAL_DEADLINE,
+            },
             Self::Mesibo(mesibo) => mesibo.call.timeout,
             Self::Sendbird(sendbird) => sendbird.call.timeout,
         }
@@ -78,11 +100,13 @@ pub(super) fn read(
     for (name, section) in sections {
         let config = match section.optional::<String>("kind").as_deref() {
             Some("chatsdk") => chatsdk::read(&section).map(UpstreamConfig::ChatSdk),
+            Some("http") => http::read(&section).map(Box::new).map(UpstreamConfig::Http),
             Some("jwt") => jwt::read(&section, mode, &name, public_url).map(UpstreamConfig::Jwt),
+            Some("kustomer") => kustomer::read(&section).map(UpstreamConfig::Kustomer),
             Some("mesibo") => mesibo::read(&section).map(UpstreamConfig::Mesibo),
             Some("sendbird") => sendbird::read(&section).map(UpstreamConfig::Sendbird),
             Some(_) | None => {
-                section.problem("kind", "must be \"chatsdk\", \"jwt\", \"mesibo\" or \"sendbird\"");
+                section.problem("kind", "must be one of chatsdk, http, jwt, kustomer, mesibo, sendbird");
                 upstreams.insert(name, None);
                 continue;
             }
@@ -122,8 +146,12 @@ fn read_url(section: &Section<'_>, default: Url) -> Url {
 fn read_required_url(section: &Section<'_>, example: &str) -> Option<Url> {
     let url = section.required::<Url>("url", &format!("set where the backend is, such as {example}"));
     check_url(section, url.as_ref(), example);
-    if url.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
-        section.problem("url", &format!("paths are put behind it: leave out ? and #, such as {example}"));
+    let bare = |url: &Url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if url.as_ref().is_some_and(|url| !bare(url)) {
+        section.problem(
+            "url",
+            &format!("paths are put behind it: leave out ? and #, and users, such as {example}"),
+        );
     }
     url
 }

@@ -6,15 +6,11 @@
 
 mod answer;
 mod auth;
-mod body;
 mod context;
 mod example;
 mod file;
 mod gateway;
-mod json;
-mod redact;
 mod request;
-mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,32 +19,38 @@ pub(crate) use self::answer::Outcome;
 pub(crate) use self::gateway::{Gateway, GatewayError};
 
 use crate::config::{self, CallLimits, Declared};
+use crate::outbound::template::{LoadError, Names, Templates};
 
 /// The version of the format that this interpreter reads.
 const SCHEMA: u32 = 1;
 /// Longer, and the person at the other end has given up.
 const MAX_TIMEOUT_MS: u64 = 14_000;
 
-/// What is wrong with a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {text}")]
-pub(crate) struct LoadError {
-    key: String,
-    text: String,
-}
-
-impl LoadError {
-    fn new(key: &str, text: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), text: text.into() }
-    }
-}
+/// What every message has.
+const NAMES: [&str; 15] = [
+    "to",
+    "to_country",
+    "to_digits",
+    "msg.id",
+    "msg.text",
+    "msg.gsm7",
+    "msg.segments",
+    "code",
+    "ttl_s",
+    "ttl_min",
+    "purpose",
+    "locale",
+    "app.name",
+    "channel",
+    "now",
+];
 
 /// A recipe, compiled.
 pub(crate) struct Recipe {
     id: String,
     channel: &'static str,
     settings: BTreeMap<String, Declared>,
-    templates: template::Templates,
+    templates: Templates,
     sender: request::Sender,
     rules: answer::Rules,
     call: CallLimits,
@@ -69,7 +71,13 @@ impl Recipe {
         if file.schema != SCHEMA {
             return Err(LoadError::new("schema", format!("must be {SCHEMA}: no other is known here")));
         }
-        let mut templates = template::Templates::new(head.settings.keys().cloned().collect());
+        let mut templates = Templates::new(Names {
+            known: &NAMES,
+            settings: head.settings.keys().cloned().collect(),
+            table: "cfg",
+            written_in: "[settings]",
+            open: Some("vars"),
+        });
         let sender = request::Sender::compile(&mut templates, &file.send)?;
         let is_secret = |name: &&str| head.settings.get(*name).is_some_and(|declared| declared.secret);
         let in_url = sender.settings_in_url();

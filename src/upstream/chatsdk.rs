@@ -187,6 +187,11 @@ impl Upstream for ChatSdk {
         })
     }
 
+    /// Each mint is a further token; the earlier ones stay valid.
+    fn may_mint_twice(&self) -> bool {
+        true
+    }
+
     fn revoke<'a>(&'a self, _subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
         Box::pin(std::future::ready(Ok(())))
     }

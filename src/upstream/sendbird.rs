@@ -266,6 +266,11 @@ impl Upstream for Sendbird {
         })
     }
 
+    /// Each mint is a further token; the earlier ones stay valid.
+    fn may_mint_twice(&self) -> bool {
+        true
+    }
+
     fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
         Box::pin(async move {
             let ended = self.end_sessions(subject).await;

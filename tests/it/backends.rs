@@ -1,13 +1,19 @@
-//! Whole logins at the chat backends that are called over HTTP, against servers that answer as theirs do.
+//! Whole logins at each kind of chat backend, against servers that answer as the vendors' do.
 
 mod chatsdk;
+mod http;
+mod kustomer;
 mod matrix;
+mod presets;
 mod sendbird;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use wiremock::MockServer;
 
-use crate::harness::TestApp;
 use crate::harness::app::{APP, Answer};
+use crate::harness::{Database, TestApp};
 
 /// Asks for a code for a number in E.164, and sends it back.
 async fn log_in(app: &TestApp, app_id: &str, phone: &str) -> Answer {
@@ -36,4 +42,28 @@ fn told(answer: &Answer) -> (u16, String, Option<u64>) {
     let wait = answer.headers.get("retry-after").map(|wait| wait.to_str().expect("ASCII").parse());
     let code = answer.get("code").as_str().unwrap_or_default().to_owned();
     (answer.status, code, wait.map(|wait| wait.expect("seconds")))
+}
+
+/// A server with one configured backend, named `chat`.
+fn serving(database: &Database, upstream: &str) -> TestApp {
+    TestApp::builder(database).config(&format!("[upstreams.chat]\n{upstream}")).real_upstreams().start()
+}
+
+/// The chat body of an answer, which is a success.
+fn chat(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.get("chat")
+}
+
+/// Header and payload of a JWT, as they were written.
+fn parts(token: &Value) -> [String; 2] {
+    let mut parts = token.as_str().expect("a token").split('.');
+    [(); 2].map(|()| {
+        let bytes = URL_SAFE_NO_PAD.decode(parts.next().expect("a part")).expect("base64");
+        String::from_utf8(bytes).expect("text")
+    })
+}
+
+async fn calls(server: &MockServer) -> usize {
+    server.received_requests().await.expect("recorded").len()
 }

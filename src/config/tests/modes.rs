@@ -77,7 +77,7 @@ fn development_with_no_file_works_at_once() {
     assert!(!config.routes.offers(Channel::Voice));
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
     assert!(matches!(&local.key, JwtKey::GeneratedEdDsa(path) if path == Path::new("latchkey-local.pem")));
-    assert_eq!(local.issuer, "http://127.0.0.1:8080");
+    assert!(matches!(&local.form, JwtForm::Standard { issuer, .. } if issuer == "http://127.0.0.1:8080"));
     let app = config.apps.find("com.anything").expect("any app");
     assert_eq!(app.upstream, "local", "one realm");
     assert_eq!(app.dialects, [Dialect::Mesibo, Dialect::V1]);

@@ -22,7 +22,7 @@ fn all_problems_are_told_at_once_with_key_source_and_fix() {
         url = "ftp://example.com"
         [upstreams.Own]
         kind = "jwt"
-        algorithm = "RS256"
+        algorithm = "none"
         key = "some"
         [policy]
         countries = ["us"]
@@ -47,7 +47,7 @@ fn all_problems_are_told_at_once_with_key_source_and_fix() {
   limits.send_waits (latchkey.toml): must be four waits: behind the first, second, third and each later message
   limits.per_ip (latchkey.toml): must be a rate such as "10/24h": so many at once, and as many again in that time
   upstreams.Own (latchkey.toml): the table's name must be 1 to 32 of a-z, 0-9, - and single _
-  upstreams.Own.algorithm (latchkey.toml): must be one of EdDSA, HS256
+  upstreams.Own.algorithm (latchkey.toml): must be one of EdDSA, ES256, RS256, HS256
   upstreams.chat.url (latchkey.toml): must start with https://, such as https://api.mesibo.com/backend/
   upstreams.chat.app_token_file (not set): name the file that holds the app token of mesibo's console (App settings), or set app_token
   apps[0].name (not set): set what messages call the app, such as "Messenger"

@@ -118,6 +118,11 @@ fn the_examples_of_the_reference_are_valid() {
         ("upstreams.chatsdk", "api_key", "a key"),
         ("upstreams.own", "key", "a key"),
         ("upstreams.sendbird", "api_token", "a token"),
+        ("upstreams.conversations", "key", "0123456789abcdef0123456789abcdef"),
+        ("upstreams.support", "secret", "a secret"),
+        ("upstreams.helpdesk", "api_key", "a key"),
+        ("upstreams.comet", "api_key", "a key"),
+        ("upstreams.rest.secrets", "api_key", "a key"),
         ("providers.mail", "password", "a password"),
         ("providers.twilio", "auth_token", "a token"),
     ];

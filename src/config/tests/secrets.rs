@@ -14,7 +14,7 @@ struct Secret {
     found: fn(&Config) -> &str,
 }
 
-const SECRETS: [Secret; 8] = [
+const SECRETS: [Secret; 10] = [
     Secret {
         section: "[database]",
         key: "url",
@@ -76,6 +76,32 @@ const SECRETS: [Secret; 8] = [
                 panic!("not what was set")
             };
             chatsdk.api_key.expose_secret()
+        },
+    },
+    Secret {
+        section: "[upstreams.chat]\nkind = \"kustomer\"",
+        key: "secret",
+        valid: "hunter2",
+        found: |config| {
+            let UpstreamConfig::Kustomer(kustomer) = &config.upstreams["chat"] else {
+                panic!("not what was set")
+            };
+            let KustomerSecret::Given(secret) = &kustomer.secret else { panic!("not what was set") };
+            secret.expose_secret()
+        },
+    },
+    Secret {
+        section: "[upstreams.chat]\nkind = \"kustomer\"\norg = \"acme\"",
+        key: "api_key",
+        valid: "hunter2",
+        found: |config| {
+            let UpstreamConfig::Kustomer(kustomer) = &config.upstreams["chat"] else {
+                panic!("not what was set")
+            };
+            let KustomerSecret::Fetched { api_key, .. } = &kustomer.secret else {
+                panic!("not what was set")
+            };
+            api_key.expose_secret()
         },
     },
     Secret {

@@ -8,8 +8,9 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::json::Pointer;
-use super::{LoadError, file};
+use super::file;
+use crate::outbound::pointer::Pointer;
+use crate::outbound::template::LoadError;
 
 /// A provider's id that is longer is none.
 const MAX_ID_CHARS: usize = 128;

@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use minijinja::value::Value;
 use sha2::Sha256;
 
-use super::template::{Template, Templates};
-use super::{LoadError, file};
+use super::file;
+use crate::outbound::template::{LoadError, Template, Templates};
 
 /// What every secret of Standard Webhooks begins with.
 const SECRET_PREFIX: &str = "whsec_";

@@ -8,10 +8,10 @@ use super::Recipe;
 use super::answer::{Answer, Outcome};
 use super::context::{Standing, Subject};
 use super::file::{Example, ExpectedRequest, Given, GivenResponse};
-use super::request::Request;
 use crate::config::SettingValue;
 use crate::domain::address::Address;
 use crate::domain::time::Timestamp;
+use crate::outbound::request::Request;
 
 /// How an example went.
 pub(crate) struct ExampleReport {
@@ -69,7 +69,7 @@ impl Recipe {
         };
         let standing = Standing::new(&self.example_settings(&given.cfg)?, &given.vars);
         let context = standing.context(&subject, Timestamp::from_millis(given.now.saturating_mul(1000)));
-        let mut request = self.sender.make(&self.templates, &context)?;
+        let mut request = self.sender.request.make(&self.templates, &context)?;
         self.sender.prove(&self.templates, &context, &given.id, given.now, &mut request)?;
         Ok(request)
     }

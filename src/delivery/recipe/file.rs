@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answer::Outcome;
+use crate::outbound::body::{Format, Overlay};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,20 +66,6 @@ pub(super) struct Send {
     pub(super) overlay: Vec<Overlay>,
 }
 
-/// How the body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Format {
-    /// `a=1&b=2` in the body.
-    Form,
-    /// JSON in the body.
-    Json,
-    /// `a=1&b=2` in the URL.
-    Query,
-    /// There is none.
-    None,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Auth {
@@ -102,13 +89,6 @@ pub(super) enum Auth {
     StandardWebhooks {
         secret: String,
     },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Overlay {
-    pub(super) when: String,
-    pub(super) body: Map<String, Value>,
 }
 
 #[derive(Deserialize)]

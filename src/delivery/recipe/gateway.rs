@@ -8,15 +8,16 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use minijinja::value::Value;
 
+use super::Recipe;
 use super::answer::{Answer, Outcome, Verdict};
 use super::context::{Standing, Subject, unix_secs};
-use super::redact::Redactor;
-use super::request::Request;
-use super::{LoadError, Recipe};
 use crate::ambient::Clock;
 use crate::config::{RecipeProvider, SettingValue};
 use crate::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use crate::domain::channel::Channel;
+use crate::outbound::redact::Redactor;
+use crate::outbound::request::Request;
+use crate::outbound::template::LoadError;
 use crate::outbound::{self, Client, ClientError, Fault};
 
 /// There is one purpose yet.
@@ -100,7 +101,7 @@ impl Gateway {
     /// Sends a message, and says how it went.
     pub(crate) async fn try_out(&self, message: &OutgoingCode) -> Trial {
         let context = self.context(message, &self.shown);
-        let shown = match self.recipe.sender.make(&self.recipe.templates, &context) {
+        let shown = match self.recipe.sender.request.make(&self.recipe.templates, &context) {
             Ok(request) => show(&request, &self.recipe.sender.auth.names()),
             Err(text) => text,
         };
@@ -130,7 +131,7 @@ impl Gateway {
 
     fn make(&self, message: &OutgoingCode) -> Result<Request, String> {
         let context = self.context(message, &self.standing);
-        let mut request = self.recipe.sender.make(&self.recipe.templates, &context)?;
+        let mut request = self.recipe.sender.request.make(&self.recipe.templates, &context)?;
         let now = unix_secs(self.clock.now());
         self.recipe.sender.prove(&self.recipe.templates, &context, message.id.as_str(), now, &mut request)?;
         Ok(request)
@@ -201,7 +202,7 @@ impl Gateway {
         verdict: &Verdict,
         redactor: &Redactor,
     ) -> String {
-        let quote = |text: &str| redactor.quote(text, message.code.reveal());
+        let quote = |text: &str| redactor.quote(text, Some(message.code.reveal()));
         let mut text = format!("HTTP status {}", answer.status);
         if verdict.rule.is_none() && (300..400).contains(&answer.status) {
             let fix = format!(

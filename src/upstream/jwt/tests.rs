@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::ambient::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::config::{JwtKey, UpstreamConfig};
+use crate::domain::address::Address;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 use crate::upstream::Surroundings;
@@ -21,11 +22,14 @@ const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_999);
 fn config(key: JwtKey, claims: &[(&str, &str)]) -> JwtUpstream {
     JwtUpstream {
         key,
-        issuer: "https://login.example".to_owned(),
-        audience: String::new(),
         lifetime: Duration::from_mins(15),
         claims: claims.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
+        form: form(""),
     }
+}
+
+fn form(audience: &str) -> JwtForm {
+    JwtForm::Standard { issuer: "https://login.example".to_owned(), audience: audience.to_owned() }
 }
 
 fn hs256(claims: &[(&str, &str)]) -> JwtUpstream {
@@ -75,7 +79,7 @@ async fn the_standard_claims_are_these_and_claim_no_more_than_was_proved_g7() {
     assert_eq!(token.user_id, "usr_1");
     assert_eq!(Value::Object(token.extra), json!({"expires_in": 900}));
     let imported = Subject { upstream_id: Some("old-42".to_owned()), ..subject() };
-    let (token, claims) = minted(&JwtUpstream { audience: "chat".to_owned(), ..hs256(&[]) }, &imported).await;
+    let (token, claims) = minted(&JwtUpstream { form: form("chat"), ..hs256(&[]) }, &imported).await;
     assert_eq!(
         (token.user_id.as_str(), &claims["sub"], &claims["aud"]),
         ("old-42", &json!("old-42"), &json!("chat"))
@@ -300,3 +304,6 @@ fn a_key_file_that_cannot_be_made_is_named() {
 async fn revoking_succeeds_and_changes_nothing() {
     made(&hs256(&[])).expect("right").revoke(&subject()).await.expect("nothing to do");
 }
+
+mod presets;
+mod private;

@@ -42,7 +42,7 @@ fn the_recipe_in_the_readme_loads_and_passes_its_own_examples() {
     }
     assert_eq!(recipe.without_example(), BTreeSet::new());
     let tables: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
-    for name in template::NAMES {
+    for name in NAMES {
         assert!(tables.iter().any(|line| line.contains(&format!("`{name}`"))), "{name} is not documented");
     }
     for (_, recipe) in shipped() {

@@ -1,17 +1,38 @@
-//! The body of a request: structure whose texts are templates.
+//! The body of a request, or any other structure whose texts are templates.
 //!
 //! Guarantees: what is filled in cannot change the structure. A leaf that comes out empty is left out, and so is a
 //! table or a list of which nothing is left.
 
 use minijinja::value::Value as Filled;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::file::Format;
-use super::template::{Template, Templates};
-use super::{LoadError, file};
+use super::template::{LoadError, Template, Templates};
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// `a=1&b=2` in the body.
+    Form,
+    /// JSON in the body.
+    Json,
+    /// `a=1&b=2` in the URL.
+    Query,
+    /// There is none.
+    None,
+}
+
+/// What is laid over a body where a condition holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Overlay {
+    pub(crate) when: String,
+    pub(crate) body: Map<String, Value>,
+}
 
 /// Compiled, with what is laid over it.
-pub(super) struct Body {
+pub(crate) struct Body {
     root: Vec<(String, Node)>,
     overlays: Vec<(Template, Vec<(String, Node)>)>,
 }
@@ -24,20 +45,23 @@ enum Node {
 }
 
 impl Body {
-    pub(super) fn compile(
+    /// `key` is where the description of the call stands, such as `send`.
+    pub(crate) fn compile(
         templates: &mut Templates,
+        key: &str,
         body: &Map<String, Value>,
-        overlays: &[file::Overlay],
+        overlays: &[Overlay],
         format: Format,
     ) -> Result<Self, LoadError> {
         let flat = matches!(format, Format::Form | Format::Query);
         if format == Format::None && !(body.is_empty() && overlays.is_empty()) {
-            return Err(LoadError::new("send.body", "format = \"none\" sends no body: remove it"));
+            let fix = "format = \"none\" sends no body: remove it";
+            return Err(LoadError::new(&format!("{key}.body"), fix));
         }
-        let root = compile_table(templates, "send.body", body, flat)?;
+        let root = compile_table(templates, &format!("{key}.body"), body, flat)?;
         let mut compiled = Vec::new();
         for (index, overlay) in overlays.iter().enumerate() {
-            let key = format!("send.overlay[{index}]");
+            let key = format!("{key}.overlay[{index}]");
             let when = templates.compile_condition(&format!("{key}.when"), &overlay.when)?;
             let body = compile_table(templates, &format!("{key}.body"), &overlay.body, flat)?;
             compiled.push((when, body));
@@ -46,7 +70,7 @@ impl Body {
     }
 
     /// Fills it in.
-    pub(super) fn render(
+    pub(crate) fn render(
         &self,
         templates: &Templates,
         context: &Filled,
@@ -61,7 +85,7 @@ impl Body {
     }
 
     /// The settings that it names anywhere.
-    pub(super) fn settings(&self) -> Vec<&str> {
+    pub(crate) fn settings(&self) -> Vec<&str> {
         let mut names = Vec::new();
         collect_table(&self.root, &mut names);
         for (_, overlay) in &self.overlays {

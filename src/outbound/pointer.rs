@@ -9,18 +9,18 @@ use serde_json::value::RawValue;
 
 /// JSON Pointer (RFC 6901), in which `*` stands for every element.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pointer(Vec<String>);
+pub(crate) struct Pointer(Vec<String>);
 
 impl Pointer {
     /// Reads one; `None` where it does not start with `/`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix('/')?;
         Some(Self(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect()))
     }
 
     /// The values that it leads to, as text; `None` stands for one that is an object or a list. `null` is nothing. No
     /// value at all where any of the elements that a `*` stands for has none.
-    pub(super) fn find(&self, document: &[u8]) -> Vec<Option<String>> {
+    pub(crate) fn find(&self, document: &[u8]) -> Vec<Option<String>> {
         let Ok(root) = serde_json::from_slice::<&RawValue>(document) else { return Vec::new() };
         let mut found = vec![root];
         for step in &self.0 {

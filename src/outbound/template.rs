@@ -1,8 +1,8 @@
-//! The templates in a recipe.
+//! The templates in a description of a call.
 //!
-//! Guarantees: a template is compiled when its recipe is loaded; a name that no message has is refused then, and never
-//! an empty text later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in is
-//! escaped, but for the base URL. Nothing that is filled in is read as a template.
+//! Guarantees: a template is compiled when its description is loaded; a name that nothing has is refused then, and
+//! never an empty text later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in
+//! is escaped, but for the base URL. Nothing that is filled in is read as a template.
 
 use std::collections::BTreeSet;
 
@@ -12,49 +12,57 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::LoadError;
-
 /// Instructions: a hundred times what a leaf needs, and over in a moment.
 const FUEL: u64 = 10_000;
 /// What the template of a typed leaf leaves its value in.
 const RESULT: &str = "result";
 /// RFC 3986 §2.3: all that is not unreserved is escaped.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What every message has.
-pub(super) const NAMES: [&str; 15] = [
-    "to",
-    "to_country",
-    "to_digits",
-    "msg.id",
-    "msg.text",
-    "msg.gsm7",
-    "msg.segments",
-    "code",
-    "ttl_s",
-    "ttl_min",
-    "purpose",
-    "locale",
-    "app.name",
-    "channel",
-    "now",
-];
 
-/// All templates of a recipe.
-pub(super) struct Templates {
+/// What the templates of one description may name.
+pub(crate) struct Names {
+    /// Names that stand for one value each.
+    pub(crate) known: &'static [&'static str],
+    /// Settings, by their names in `table`.
+    pub(crate) settings: BTreeSet<String>,
+    /// The table that settings are in, such as `cfg`.
+    pub(crate) table: &'static str,
+    /// Where people write them, such as `[settings]`.
+    pub(crate) written_in: &'static str,
+    /// A table in which every name is known.
+    pub(crate) open: Option<&'static str>,
+}
+
+/// What is wrong with a description, by the key that it is at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {text}")]
+pub struct LoadError {
+    key: String,
+    text: String,
+}
+
+impl LoadError {
+    pub(crate) fn new(key: &str, text: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), text: text.into() }
+    }
+}
+
+/// All templates of a description.
+pub(crate) struct Templates {
     text: Environment<'static>,
     url: Environment<'static>,
-    settings: BTreeSet<String>,
+    names: Names,
     used: BTreeSet<String>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Template {
-    /// Where it stands in the recipe, such as `send.body.To`.
+pub(crate) struct Template {
+    /// Where it stands in the description, such as `send.body.To`.
     key: String,
     kind: Kind,
     /// The settings that it names.
-    pub(super) settings: BTreeSet<String>,
+    pub(crate) settings: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +74,8 @@ enum Kind {
 }
 
 impl Templates {
-    /// For a recipe with these settings.
-    pub(super) fn new(settings: BTreeSet<String>) -> Self {
+    /// For a description that has these names.
+    pub(crate) fn new(names: Names) -> Self {
         let mut url = engine();
         url.set_formatter(|out, _state, value| {
             let text = value.to_string();
@@ -78,11 +86,11 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, settings, used: BTreeSet::new() }
+        Self { text: engine(), url, names, used: BTreeSet::new() }
     }
 
     /// A text; where it is one expression and nothing else, that value.
-    pub(super) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+    pub(crate) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         let expression =
             sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
         if let Some(inner) = expression {
@@ -94,13 +102,13 @@ impl Templates {
     }
 
     /// What `{{ … }}` would hold, alone.
-    pub(super) fn compile_condition(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+    pub(crate) fn compile_condition(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         check_statements(key, source)?;
         self.add(key, &format!("{{% set {RESULT} = ({source}) %}}"), Kind::Typed)
     }
 
     /// A text whose values are escaped for a URL.
-    pub(super) fn compile_url(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
+    pub(crate) fn compile_url(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         check_statements(key, source)?;
         self.add(key, source, Kind::Url)
     }
@@ -112,19 +120,22 @@ impl Templates {
         let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
         let mut settings = BTreeSet::new();
         for name in named {
+            let Names { known, settings: declared, table, written_in, open } = &self.names;
             match name.split_once('.') {
-                Some(("cfg", setting)) if self.settings.contains(setting) => {
+                Some((within, setting)) if within == *table && declared.contains(setting) => {
                     settings.insert(setting.to_owned());
                 }
-                Some(("cfg", setting)) => {
-                    let fix = format!("there is no setting {setting:?}: declare it under [settings]");
+                Some((within, setting)) if within == *table => {
+                    let fix = format!("there is no setting {setting:?}: declare it under {written_in}");
                     return Err(LoadError::new(key, fix));
                 }
-                Some(("vars", var)) if !var.contains('.') => {}
-                _ if NAMES.contains(&name.as_str()) => {}
+                Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
+                _ if known.contains(&name.as_str()) => {}
                 _ => {
-                    let known = NAMES.join(", ");
-                    let fix = format!("there is no {name:?}; known are {known}, cfg.NAME and vars.NAME");
+                    let tables = [Some(*table), *open].into_iter().flatten();
+                    let tables: Vec<String> = tables.map(|table| format!("{table}.NAME")).collect();
+                    let known = known.join(", ");
+                    let fix = format!("there is no {name:?}; known are {known}, {}", tables.join(" and "));
                     return Err(LoadError::new(key, fix));
                 }
             }
@@ -134,12 +145,12 @@ impl Templates {
     }
 
     /// The settings that any template names.
-    pub(super) fn used(&self) -> &BTreeSet<String> {
+    pub(crate) fn used(&self) -> &BTreeSet<String> {
         &self.used
     }
 
     /// The value of a template; the error names its place, never a value.
-    pub(super) fn value(&self, template: &Template, context: &Value) -> Result<Value, String> {
+    pub(crate) fn value(&self, template: &Template, context: &Value) -> Result<Value, String> {
         let engine = if template.kind == Kind::Url { &self.url } else { &self.text };
         let fault = |error: &Error| format!("{}: {}", template.key, describe(error));
         let compiled = engine.get_template(&template.key).map_err(|error| fault(&error))?;
@@ -155,7 +166,7 @@ impl Templates {
     }
 
     /// The same as text.
-    pub(super) fn render(&self, template: &Template, context: &Value) -> Result<String, String> {
+    pub(crate) fn render(&self, template: &Template, context: &Value) -> Result<String, String> {
         let value = self.value(template, context)?;
         Ok(if value.is_none() { String::new() } else { value.to_string() })
     }
@@ -215,7 +226,10 @@ mod tests {
     use super::*;
 
     fn render(url: bool, source: &str) -> Result<String, String> {
-        let mut templates = Templates::new(["base_url".to_owned(), "sid".to_owned()].into());
+        let settings = ["base_url".to_owned(), "sid".to_owned()].into();
+        let known = &["to", "code", "ttl_s"];
+        let mut templates =
+            Templates::new(Names { known, settings, table: "cfg", written_in: "[settings]", open: None });
         let compiled =
             if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
         let base = Value::from_safe_string("https://a.b/c".to_owned());

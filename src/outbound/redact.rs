@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// In place of what is not shown.
 const HIDDEN: &str = "•••";
-/// Enough of a gateway's words to recognise the fault by.
+/// Enough of another's words to recognise the fault by.
 const MAX_QUOTED_CHARS: usize = 160;
 /// A shorter word proves nothing.
 const MIN_PROOF_CHARS: usize = 8;
@@ -14,11 +14,11 @@ const MIN_PROOF_CHARS: usize = 8;
 const SUSPECT_DIGITS: usize = 6;
 
 /// Knows what must not be shown.
-pub(super) struct Redactor(Vec<Zeroizing<String>>);
+pub(crate) struct Redactor(Vec<Zeroizing<String>>);
 
 impl Redactor {
     /// For these secrets, as they are and as URLs and forms spell them.
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
         let spellings = secrets.filter(|secret| !secret.is_empty()).flat_map(|secret| {
             let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
             let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
@@ -27,23 +27,24 @@ impl Redactor {
         Self(spellings.collect())
     }
 
-    /// And for what proved to the gateway who we are: some of them send it back.
-    pub(super) fn and(&self, proof: &HeaderMap) -> Self {
+    /// And for what proved to the other end who we are: some of them send it back.
+    pub(crate) fn and(&self, proof: &HeaderMap) -> Self {
         let words = proof.values().filter_map(|value| value.to_str().ok()?.rsplit(' ').next());
         let words = words.filter(|word| word.len() >= MIN_PROOF_CHARS).map(|word| word.to_owned().into());
         Self(self.0.iter().cloned().chain(words).collect())
     }
 
     /// The text without them.
-    pub(super) fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN))
     }
 
-    /// A gateway's words for the log: one short line without secrets, the code, numbers or mailboxes.
-    pub(super) fn quote(&self, text: &str, code: &str) -> String {
+    /// Another's words for the log: one short line without secrets, numbers or mailboxes, and without `code`, where
+    /// there is one.
+    pub(crate) fn quote(&self, text: &str, code: Option<&str>) -> String {
         let plain: String = self.hide(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let suspect = |word: &str| {
-            word.contains(code)
+            code.is_some_and(|code| word.contains(code))
                 || word.contains('@')
                 || word.chars().filter(char::is_ascii_digit).count() >= SUSPECT_DIGITS
         };
@@ -76,8 +77,9 @@ mod tests {
     #[test]
     fn a_quote_holds_no_code_number_or_mailbox() {
         let redactor = Redactor::new(["hunter2"].into_iter());
-        let quote = redactor.quote("To +14155552671\nor a@b.c: 482913, key=hunter2; error 21610", "482913");
+        let quote =
+            redactor.quote("To +14155552671\nor a@b.c: 482913, key=hunter2; error 21610", Some("482913"));
         assert_eq!(quote, "To ••• or ••• ••• key=•••; error 21610");
-        assert_eq!(redactor.quote(&"a".repeat(500), "1").chars().count(), MAX_QUOTED_CHARS);
+        assert_eq!(redactor.quote(&"a".repeat(500), None).chars().count(), MAX_QUOTED_CHARS);
     }
 }
