@@ -46,6 +46,9 @@ const SEND_DEADLINE: Duration = Duration::from_secs(15);
 /// A lease outlives the backend's deadline by this much: the time to write down what became of the mint.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// A backend that said no will not say yes at once.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// A chat backend, and how long it may take.
 #[derive(Clone)]
 pub struct Realm {

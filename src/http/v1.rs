@@ -1,4 +1,4 @@
-//! Our own API: `/v1/login…` in [`login`], `/v1/session…`, `/v1/chat-token` and `/v1/logout` in [`session`].
+//! Our own API: `/v1/login…` in `login`; `/v1/session…`, `/v1/chat-token` and `/v1/logout` in `session`.
 //!
 //! Guarantees: bodies are read strictly (unknown and repeated fields, other media types and trailing data are
 //! refused); seconds in `next` and `Retry-After` are exactly true; a web page may read an answer only when the app

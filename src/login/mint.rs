@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::birth::{self, Birth, Tokens};
-use super::{Login, LoginError, Realm, Verified};
+use super::{Login, LoginError, RETRY_AFTER, Realm, Verified};
 use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
 use crate::domain::ids::{GrantToken, UserId};
@@ -61,14 +61,10 @@ pub(super) struct Person {
     pub client: ClientIp,
 }
 
-/// A backend that said no will not say yes at once.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 /// Of a lease, what is kept for writing down what became of the mint.
 const TIME_TO_NOTE: Duration = Duration::from_secs(2);
 
 /// What became of the mint, to be written down.
-#[derive(Clone)]
 enum Ended {
     /// A session begins.
     Minted(Box<NewSession>),
@@ -95,18 +91,17 @@ impl Login {
         self.metrics
             .count_mint(&challenge.realm, minted.as_ref().map_or_else(UpstreamError::kind, |_| "minted"));
         let now = self.clock.now();
-        let minted = match minted {
-            Ok(chat) => Ok((self.birth(&ready, &chat, now)?, chat)),
-            Err(error) => Err(error),
-        };
-        let ended = match &minted {
-            Ok((birth, _)) => Ended::Minted(birth.session.clone()),
-            Err(error @ UpstreamError::Unknown(_)) => Ended::Unknown(error.to_string()),
-            Err(error) => Ended::Failed(error.to_string()),
+        let (ended, minted) = match minted {
+            Ok(chat) => {
+                let Birth { session, tokens } = self.birth(&ready, &chat, now)?;
+                (Ended::Minted(session), Ok((chat, tokens)))
+            }
+            Err(error @ UpstreamError::Unknown(_)) => (Ended::Unknown(error.to_string()), Err(error)),
+            Err(error) => (Ended::Failed(error.to_string()), Err(error)),
         };
         let Ready { challenge, holder, is_new_user, lease_until, grant, .. } = ready;
         let spent = {
-            let (user, ended, dialect) = (holder.user.clone(), ended.clone(), challenge.dialect);
+            let (user, dialect) = (holder.user.clone(), challenge.dialect);
             let (id, realm, app_id) =
                 (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
             let write = move |db: &mut AnyConnection| {
@@ -122,7 +117,7 @@ impl Login {
             self.store.write(write).await?
         };
         match minted {
-            Ok((Birth { tokens: session, .. }, chat)) if spent.is_ok() => {
+            Ok((chat, session)) if spent.is_ok() => {
                 Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat, session }))
             }
             // The lease ran out and somebody else took it: theirs is the token that counts.

@@ -1,18 +1,14 @@
 //! Another chat token for a live session, without another code.
 
-use std::time::Duration;
-
 use super::{SessionError, Sessions, live, subject_of};
 use crate::domain::limits::Rate;
 use crate::domain::network::ClientIp;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use crate::login::RETRY_AFTER;
 use crate::store::audit::{self, Event};
 use crate::store::{Abort, AnyConnection, budgets};
 use crate::upstream::{ChatToken, Subject, UpstreamError};
-
-/// A backend that said no will not say yes at once.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Sessions {
     /// Mints for whoever calls. What it counted against the user's limit stays counted, whatever the backend says.
