@@ -20,6 +20,8 @@ pub mod message;
 pub mod network;
 pub mod pepper;
 pub mod phone;
+pub mod refresh;
 pub mod segments;
+pub mod session;
 pub mod template;
 pub mod time;

@@ -12,6 +12,7 @@ use super::schema::challenges::{self, dsl};
 use super::slots;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, Grant, Proof, Slots, State};
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use crate::domain::pepper::Salt;
@@ -91,6 +92,7 @@ pub(super) struct Row {
     lease_until: i64,
     minted_at: Option<i64>,
     ended_at: Option<i64>,
+    channel: Option<String>,
 }
 
 /// With `$named` for the condition that a row is the one that a key names, and current. The dialect is part of the
@@ -251,6 +253,7 @@ impl From<&NewChallenge> for Row {
             lease_until: 0,
             minted_at: None,
             ended_at: None,
+            channel: None,
         }
     }
 }
@@ -270,6 +273,7 @@ impl Row {
                     .as_deref()
                     .map(CodeHash::from_bytes)
                     .map_or(Some(None), |hash| hash.map(Some))?,
+                channel: self.channel.as_deref().and_then(Channel::parse),
                 grant: Grant {
                     user: UserId::from_stored(user),
                     is_new_user: self.is_new_user,

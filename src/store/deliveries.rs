@@ -117,13 +117,23 @@ pub fn note(
     found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
 }
 
-/// Notes that the code of a message came back, once. Some: the network that asked for it.
+/// A message whose code came back.
+pub struct Verified {
+    /// The network that asked for it.
+    pub network: String,
+    /// How it travelled.
+    pub channel: Option<Channel>,
+}
+
+/// Notes that the code of a message came back, once.
 ///
 /// # Errors
 /// The database's.
-pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
+pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
     let row = dsl::deliveries.find(id.as_str());
-    changed_row!(db, diesel::update(fresh).set(change), deliveries::network, row)
+    let columns = (deliveries::network, deliveries::channel);
+    let found: Option<(String, String)> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
+    Ok(found.map(|(network, channel)| Verified { network, channel: Channel::parse(&channel) }))
 }

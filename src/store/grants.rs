@@ -11,6 +11,7 @@ use super::connection::{AnyConnection, on_each};
 use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::challenges::dsl;
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, REPEAT_AFTER_MINT, REPEATS};
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, SecretHash, UserId};
 use crate::domain::time::Timestamp;
@@ -20,6 +21,8 @@ use crate::domain::time::Timestamp;
 pub struct Consumption {
     /// The hash that was right.
     pub code: CodeHash,
+    /// How it came, where that is known.
+    pub channel: Option<Channel>,
     /// For whom the grant is.
     pub user: UserId,
     /// Whether this login made the user.
@@ -92,6 +95,7 @@ pub fn consume(
         dsl::slots.eq(Vec::new()),
         dsl::version.eq(dsl::version + 1),
         dsl::code_hash.eq(won.code.as_bytes()),
+        dsl::channel.eq(won.channel.map(Channel::as_str)),
         dsl::user_id.eq(won.user.as_str()),
         dsl::is_new_user.eq(won.is_new_user),
         dsl::grant_hash.eq(won.grant.as_ref().map(SecretHash::as_bytes)),

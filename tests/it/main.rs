@@ -38,6 +38,7 @@ mod purge;
 mod races;
 mod resilience;
 mod schema;
+mod sessions;
 mod smtp;
 mod start;
 mod stopping;
