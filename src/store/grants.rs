@@ -139,7 +139,7 @@ pub fn lease_again(
     );
     let row = dsl::challenges.filter(dsl::id.eq(id.as_str()));
     let free = repeatable_at!(now).and(dsl::lease_until.le(now.as_millis()));
-    changed_challenge!(db, diesel::update(row.clone()).filter(free).set(change), row)
+    changed_challenge!(db, diesel::update(row).filter(free).set(change), row)
 }
 
 /// Takes the lease on the open grant with this token. None: there is none, or somebody mints with it.
@@ -155,7 +155,7 @@ pub fn lease(
     let row = dsl::challenges.filter(dsl::grant_hash.eq(token.as_bytes()));
     let free = open_at!(now).and(dsl::lease_until.le(now.as_millis()));
     let change = dsl::lease_until.eq(until.as_millis());
-    changed_challenge!(db, diesel::update(row.clone()).filter(free).set(change), row)
+    changed_challenge!(db, diesel::update(row).filter(free).set(change), row)
 }
 
 /// The open grant with this token, whoever mints with it.

@@ -68,14 +68,14 @@ pub fn charge(
         dsl::next_guess_at.eq(next_guess_at),
         dsl::updated_at.eq(at),
     );
-    let charge = diesel::insert_into(dsl::guards)
+    let counted = diesel::insert_into(dsl::guards)
         .values(first)
         .on_conflict((dsl::realm, dsl::address))
         .do_update()
         .set(change)
         .filter(guards::next_guess_at.le(at));
     let columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
-    let row: Option<Row> = changed_row!(db, charge, columns, dsl::guards.find((realm, address)))?;
+    let row: Option<Row> = changed_row!(db, counted, columns, dsl::guards.find((realm, address)))?;
     Ok(row.map(Guard::from))
 }
 
