@@ -211,7 +211,8 @@ fn sole_name(expression: &str) -> Option<Vec<String>> {
     };
     let literal = ["true", "false", "none", "True", "False", "None", "loop", "self"].contains(&expression);
     let parts: Vec<&str> = expression.split('.').collect();
-    (!literal && parts.iter().all(|part| is_name(part))).then(|| parts.into_iter().map(str::to_owned).collect())
+    (!literal && parts.iter().all(|part| is_name(part)))
+        .then(|| parts.into_iter().map(str::to_owned).collect())
 }
 
 /// Knows no more than what is added here.

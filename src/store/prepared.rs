@@ -189,3 +189,53 @@ macro_rules! changed_row {
     };
 }
 pub(super) use {changed_row, found_its_row};
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::dsl::sql;
+    use diesel::sql_types::Integer;
+    use diesel::sqlite::SqliteConnection;
+    use diesel::{Connection, RunQueryDsl};
+
+    use super::*;
+
+    struct Place;
+
+    fn database() -> SqliteConnection {
+        let mut connection = SqliteConnection::establish(":memory:").expect("memory");
+        connection
+            .batch_execute("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1), (2)")
+            .expect("a table");
+        connection
+    }
+
+    #[test]
+    #[should_panic(expected = "two texts")]
+    fn one_place_has_one_text() {
+        for text in ["SELECT 1", "SELECT 2"] {
+            let asked = Prepared::<_, Place>::new(sql::<Integer>(text)).get_result::<i32>(&mut database());
+            assert_eq!(asked.expect("a number"), 1);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "two texts")]
+    fn one_counted_place_has_one_text() {
+        for text in ["DELETE FROM t WHERE n = 1", "DELETE FROM t"] {
+            let done = Counted::<_, Place>::new(sql::<Integer>(text)).execute(&mut database());
+            assert_eq!(done.expect("a count"), 1);
+        }
+    }
+
+    #[test]
+    fn a_counted_statement_counts_each_time() {
+        struct Here;
+        let mut connection = database();
+        for left in [1, 1, 0] {
+            let text = "DELETE FROM t WHERE n = (SELECT max(n) FROM t)";
+            let done = Counted::<_, Here>::new(sql::<Integer>(text)).execute(&mut connection);
+            assert_eq!(done.expect("a count"), left);
+        }
+    }
+}
