@@ -23,7 +23,8 @@ const LIFETIME: Duration = Duration::from_mins(5);
 
 /// Says which recipes there are, and which providers use them.
 pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
-    writeln!(out, "{:<12} {:<9} {:<12} CONFIGURED AS", "RECIPE", "CHANNEL", "VERIFIED")?;
+    let width = config.recipes.iter().map(|recipe| recipe.id.len()).max().unwrap_or_default();
+    writeln!(out, "{:<width$} {:<9} {:<12} CONFIGURED AS", "RECIPE", "CHANNEL", "VERIFIED")?;
     for recipe in config.recipes.iter() {
         let users = config.providers.iter().filter_map(|(name, provider)| match provider {
             ProviderConfig::Recipe(provider) if provider.recipe.id == recipe.id => Some(name.as_str()),
@@ -32,7 +33,7 @@ pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), 
         let users: Vec<&str> = users.collect();
         let users = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
         let verified = if recipe.verified.is_empty() { "never" } else { &recipe.verified };
-        writeln!(out, "{:<12} {:<9} {verified:<12} {users}", recipe.id, recipe.channel.as_str())?;
+        writeln!(out, "{:<width$} {:<9} {verified:<12} {users}", recipe.id, recipe.channel.as_str())?;
     }
     writeln!(
         out,
@@ -192,8 +193,12 @@ mod tests {
             Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new()).expect("no problems");
         let (out, error) = said(|out| list(&config, out));
         assert_eq!(error, None);
-        assert!(out.contains("kannel       sms       never        sms\n"), "{out}");
-        assert!(out.contains("twilio       sms       never        -\n"), "{out}");
+        let row = |id: &str| {
+            let row = out.lines().find(|line| line.split_whitespace().next() == Some(id)).expect("a row");
+            row.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("kannel"), "kannel sms never sms");
+        assert_eq!(row("twilio"), "twilio sms never -");
         assert!(!out.contains("hunter2"));
     }
 

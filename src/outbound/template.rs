@@ -29,9 +29,12 @@ pub(crate) struct Names {
     pub(crate) table: &'static str,
     /// Where people write them, such as `[settings]`.
     pub(crate) written_in: &'static str,
-    /// A table in which every name is known.
-    pub(crate) open: Option<&'static str>,
+    /// The operator's words, by their names in `vars`; they are declared under `[vars]`.
+    pub(crate) vars: BTreeSet<String>,
 }
+
+/// The table that the operator's words are in.
+const VARS: &str = "vars";
 
 /// What is wrong with a description, by the key that it is at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +56,7 @@ pub(crate) struct Templates {
     url: Environment<'static>,
     names: Names,
     used: BTreeSet<String>,
+    used_vars: BTreeSet<String>,
 }
 
 /// One of them.
@@ -86,7 +90,7 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, names, used: BTreeSet::new() }
+        Self { text: engine(), url, names, used: BTreeSet::new(), used_vars: BTreeSet::new() }
     }
 
     /// A text; where it is one expression and nothing else, that value.
@@ -120,7 +124,7 @@ impl Templates {
         let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
         let mut settings = BTreeSet::new();
         for name in named {
-            let Names { known, settings: declared, table, written_in, open } = &self.names;
+            let Names { known, settings: declared, table, written_in, vars } = &self.names;
             match name.split_once('.') {
                 Some((within, setting)) if within == *table && declared.contains(setting) => {
                     settings.insert(setting.to_owned());
@@ -129,13 +133,18 @@ impl Templates {
                     let fix = format!("there is no setting {setting:?}: declare it under {written_in}");
                     return Err(LoadError::new(key, fix));
                 }
-                Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
+                Some((VARS, word)) if vars.contains(word) => {
+                    self.used_vars.insert(word.to_owned());
+                }
+                Some((VARS, word)) => {
+                    let fix = format!("there is no word {word:?}: declare it under [vars]");
+                    return Err(LoadError::new(key, fix));
+                }
                 _ if known.contains(&name.as_str()) => {}
                 _ => {
-                    let tables = [Some(*table), *open].into_iter().flatten();
-                    let tables: Vec<String> = tables.map(|table| format!("{table}.NAME")).collect();
                     let known = known.join(", ");
-                    let fix = format!("there is no {name:?}; known are {known}, {}", tables.join(" and "));
+                    let words = if vars.is_empty() { "" } else { " and vars.NAME" };
+                    let fix = format!("there is no {name:?}; known are {known}, {table}.NAME{words}");
                     return Err(LoadError::new(key, fix));
                 }
             }
@@ -147,6 +156,11 @@ impl Templates {
     /// The settings that any template names.
     pub(crate) fn used(&self) -> &BTreeSet<String> {
         &self.used
+    }
+
+    /// The operator's words that any template names.
+    pub(crate) fn used_vars(&self) -> &BTreeSet<String> {
+        &self.used_vars
     }
 
     /// The value of a template; the error names its place, never a value.
@@ -202,6 +216,9 @@ fn engine() -> Environment<'static> {
     engine.add_test("startingwith", |text: &str, start: &str| text.starts_with(start));
     engine.add_test("endingwith", |text: &str, end: &str| text.ends_with(end));
     engine.add_filter("digits", |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>());
+    engine.add_filter("int", |text: &str| {
+        text.parse::<i64>().map_err(|_bad| Error::new(ErrorKind::InvalidOperation, "no number"))
+    });
     engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
     engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
     engine.add_filter("b64", |text: &str| STANDARD.encode(text));
@@ -228,8 +245,13 @@ mod tests {
     fn render(url: bool, source: &str) -> Result<String, String> {
         let settings = ["base_url".to_owned(), "sid".to_owned()].into();
         let known = &["to", "code", "ttl_s"];
-        let mut templates =
-            Templates::new(Names { known, settings, table: "cfg", written_in: "[settings]", open: None });
+        let mut templates = Templates::new(Names {
+            known,
+            settings,
+            table: "cfg",
+            written_in: "[settings]",
+            vars: BTreeSet::new(),
+        });
         let compiled =
             if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
         let base = Value::from_safe_string("https://a.b/c".to_owned());
@@ -274,6 +296,8 @@ mod tests {
     fn filters_write_what_gateways_ask_for() {
         let filtered = |filter: &str| render(false, &format!("{{{{ to|{filter} }}}}")).expect("a text");
         assert_eq!(filtered("digits"), "1");
+        assert_eq!(filtered("digits|int"), "1");
+        assert!(render(false, "{{ to|int }}").is_err());
         assert_eq!(filtered("trunc(3)"), "+1/");
         assert_eq!(filtered("trunc(7)|hex"), "2B312F2E2E2FC3A9");
         assert_eq!(filtered("trunc(2)|ucs2hex"), "002B0031");

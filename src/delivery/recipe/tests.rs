@@ -69,5 +69,5 @@ fn configured(text: &str, settings: &[(&str, &str)]) -> RecipeProvider {
         (key.clone(), value)
     };
     let settings = recipe.settings.iter().map(value).collect();
-    RecipeProvider { recipe, settings, vars: BTreeMap::new() }
+    RecipeProvider { recipe, settings, vars: config::Vars::default() }
 }
