@@ -17,7 +17,7 @@ const FUEL: u64 = 10_000;
 /// What the template of a typed leaf leaves its value in.
 const RESULT: &str = "result";
 /// RFC 3986 §2.3: all that is not unreserved is escaped.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the templates of one description may name.
 pub(crate) struct Names {
@@ -222,8 +222,8 @@ fn engine() -> Environment<'static> {
     engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
     engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
     engine.add_filter("b64", |text: &str| STANDARD.encode(text));
-    engine.add_filter("hex", |text: &str| hex(text.bytes()));
-    engine.add_filter("ucs2hex", |text: &str| hex(text.encode_utf16().flat_map(u16::to_be_bytes)));
+    engine.add_filter("hex", |text: &str| hex_upper(text.bytes()));
+    engine.add_filter("ucs2hex", |text: &str| hex_upper(text.encode_utf16().flat_map(u16::to_be_bytes)));
     engine.add_filter("json", |value: Value| {
         let written = serde_json::to_string(&value);
         written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
@@ -231,7 +231,8 @@ fn engine() -> Environment<'static> {
     engine
 }
 
-fn hex(bytes: impl Iterator<Item = u8>) -> String {
+/// `0A1B`.
+pub(crate) fn hex_upper(bytes: impl Iterator<Item = u8>) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
     bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

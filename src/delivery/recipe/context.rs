@@ -19,7 +19,7 @@ pub(super) struct Subject<'a> {
     pub(super) channel: &'a str,
     pub(super) text: &'a str,
     /// Of a mail.
-    pub(super) subject: &'a str,
+    pub(super) title: &'a str,
     pub(super) code: &'a str,
     pub(super) ttl_s: u64,
     pub(super) purpose: &'a str,
@@ -111,7 +111,7 @@ impl Standing {
             msg => context! {
                 id => subject.id,
                 text => subject.text,
-                subject => subject.subject,
+                subject => subject.title,
                 gsm7 => segments::is_gsm7(subject.text),
                 segments => segments::segments(subject.text).2,
             },

@@ -68,7 +68,7 @@ impl Recipe {
             to: &to,
             channel: self.channel,
             text: &given.text,
-            subject: &given.subject,
+            title: &given.subject,
             code: &given.code,
             ttl_s: given.ttl_s,
             purpose: &given.purpose,

@@ -120,7 +120,7 @@ impl Gateway {
             to: &message.to,
             channel: self.channel.as_str(),
             text: &message.text.body,
-            subject: &message.text.subject,
+            title: &message.text.subject,
             code: message.code.reveal(),
             ttl_s: message.lifetime.as_secs(),
             purpose: PURPOSES[0],
@@ -187,12 +187,9 @@ impl Gateway {
     ) -> Result<(Answer, Redactor), SendError> {
         let occasion = Occasion { id, now: self.clock.now(), token };
         let (templates, sender) = (&self.recipe.templates, &self.recipe.sender);
-        let made = make().and_then(|mut request| {
-            sender.prove(templates, context, &occasion, &mut request)?;
-            Ok(request)
-        });
-        let request =
-            made.map_err(|text| SendError::Rejected(format!("recipe {}: {text}", self.recipe.id)))?;
+        let fault = |text: String| SendError::Rejected(format!("recipe {}: {text}", self.recipe.id));
+        let mut request = make().map_err(fault)?;
+        sender.prove(templates, context, &occasion, &mut request).map_err(fault)?;
         let redactor = self.redactor.and(&request.proof);
         Ok((self.exchange(request).await?, redactor))
     }

@@ -9,17 +9,15 @@ pub(super) mod azure;
 pub(super) mod tencent;
 
 use hmac::{Hmac, KeyInit, Mac};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::outbound::request::Request;
+use crate::outbound::template::{RESERVED, hex_upper};
 
 /// Headers that prove who we are.
 pub(super) type Proof = Vec<(String, String)>;
-
-/// RFC 3986 §2.3: all that is not unreserved is escaped.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The form in which AWS, Tencent and Alibaba sign a request.
 struct Canonical {
@@ -35,8 +33,17 @@ impl Canonical {
         headers.sort();
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let signed = names.join(";");
-        let lines: String =
-            headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let line = |(name, value): &(String, String)| {
+            [
+                name,
+                ":",
+                value.trim(),
+                "
+",
+            ]
+            .concat()
+        };
+        let lines: String = headers.iter().map(line).collect();
         let query = canonical_query(&request.url);
         let text = format!("{}\n{path}\n{query}\n{lines}\n{signed}\n{body}", request.method);
         Self { hash: sha256_hex(text.as_bytes()), signed }
@@ -81,7 +88,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_upper(bytes.iter().copied()).to_ascii_lowercase()
 }
 
 #[cfg(test)]

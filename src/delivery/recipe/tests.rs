@@ -2,6 +2,8 @@
 
 mod load;
 mod shipped;
+mod token;
+mod used;
 mod wire;
 
 use std::sync::{Arc, LazyLock};

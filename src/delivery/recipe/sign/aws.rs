@@ -3,10 +3,11 @@
 
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 
-use super::{Canonical, Proof, RESERVED, body_of, headers_of, hex, hmac_sha256, host, sha256_hex};
+use super::{Canonical, Proof, body_of, headers_of, hex, hmac_sha256, host, sha256_hex};
 use crate::domain::date::Utc;
 use crate::domain::time::Timestamp;
 use crate::outbound::request::Request;
+use crate::outbound::template::RESERVED;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// All services but S3 escape the path a second time.
