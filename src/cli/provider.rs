@@ -223,4 +223,16 @@ mod tests {
         let (out, _) = said(|out| check(std::slice::from_ref(&file), out));
         assert!(out.contains("settings.password: "), "{out}");
     }
+
+    #[test]
+    fn the_recipe_that_the_documentation_shows_passes_the_check() {
+        let readme = include_str!("../../providers/README.md");
+        let text = readme.split("```toml\n").find(|part| part.starts_with("schema")).expect("a recipe");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, text.split("```").next().expect("its end")).expect("a file");
+        let (out, error) = said(|out| check(std::slice::from_ref(&file), out));
+        assert_eq!(error, None, "{out}");
+        assert_eq!(out.matches("as it should be").count(), 4, "three examples and the feedback: {out}");
+    }
 }

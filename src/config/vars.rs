@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::reader::Section;
 use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Texts};
+use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 
 /// What messages are for; there is one purpose yet.
@@ -124,9 +125,13 @@ pub(super) struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    /// The countries whose messages a route leads here; `None` stands for any, where no country is ruled out.
+    /// The countries whose messages a route leads here; `None` stands for any, where no country is ruled out, and for
+    /// none, which is where mail goes.
     fn countries(&self, name: &str, provider: &RecipeProvider) -> Vec<Option<Country>> {
         let recipe = &provider.recipe;
+        if recipe.channel == Channel::Email {
+            return vec![None];
+        }
         let all = match (self.policy.countries.is_empty(), recipe.countries.is_empty()) {
             (true, true) => vec![None],
             (true, false) => recipe.countries.iter().copied().map(Some).collect(),

@@ -140,6 +140,40 @@ fn an_accepted_answer_that_is_cut_anywhere_is_not_accepted() {
     assert!(cuts > 300);
 }
 
+/// The structure without what was in it.
+fn hollow(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| (name.clone(), hollow(member))).collect()
+        }
+        Value::Array(items) => items.iter().map(hollow).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Value::Null,
+    }
+}
+
+#[test]
+fn an_accepted_answer_with_nothing_in_it_or_of_another_status_is_not_accepted() {
+    for (id, recipe) in shipped() {
+        for example in recipe.examples.iter().filter(|example| example.outcome == Outcome::Accepted) {
+            let json = example.response.json.as_ref();
+            let (status, headers) = (example.response.status, headers(example));
+            let judged = |status: u16, body: Vec<u8>, headers: HeaderMap| {
+                recipe.rules.judge(&Answer { status, headers, body }).outcome
+            };
+            if let Some(json) = json {
+                let hollow = hollow(json).to_string().into_bytes();
+                assert_ne!(judged(status, hollow, headers.clone()), Outcome::Accepted, "{id}");
+            }
+            let body =
+                json.map(Value::to_string).or_else(|| example.response.text.clone()).unwrap_or_default();
+            for other in [304, 400, 401, 403, 404, 429, 500, 503] {
+                let outcome = judged(other, body.clone().into_bytes(), headers.clone());
+                assert_ne!(outcome, Outcome::Accepted, "{id} {other}");
+            }
+        }
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop_oneof!["[a-z/_]{0,12}", Just("status".to_owned()), Just("ok".to_owned()), ".{0,8}"];
     let leaf = prop_oneof![

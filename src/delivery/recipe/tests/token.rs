@@ -16,7 +16,7 @@ const CANARY: &str = "can4ry s3cret";
 /// A gateway that grants `t1`, `t2` and so on, each for ten minutes, and takes them.
 async fn granting(refused: Option<&str>) -> MockServer {
     let server = MockServer::start().await;
-    let taken = ResponseTemplate::new(200).set_body_string("{\"status\": \"ok\", \"id\": \"1\"}");
+    let accepted = ResponseTemplate::new(200).set_body_string("{\"status\": \"ok\", \"id\": \"1\"}");
     for number in 1..=3u8 {
         let token = format!("t{number}");
         let granted =
@@ -24,7 +24,7 @@ async fn granting(refused: Option<&str>) -> MockServer {
         let grant =
             Mock::given(path("/token")).respond_with(body(&granted).set_delay(Duration::from_millis(20)));
         grant.up_to_n_times(1).mount(&server).await;
-        let answer = if refused == Some(&*token) { ResponseTemplate::new(401) } else { taken.clone() };
+        let answer = if refused == Some(&*token) { ResponseTemplate::new(401) } else { accepted.clone() };
         let bearer = header("authorization", format!("Bearer {token}").as_str());
         Mock::given(path("/send")).and(bearer).respond_with(answer).mount(&server).await;
     }
@@ -40,7 +40,7 @@ fn gateway(token_server: &str, server: &str) -> (Gateway, Arc<ManualClock>) {
     let token_url = format!("{token_server}/token");
     let settings = [("base_url", server), ("token", CANARY), ("token_url", token_url.as_str())];
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000)));
-    let shared: Arc<dyn crate::ambient::Clock> = Arc::clone(&clock) as _;
+    let shared: Arc<dyn crate::ambient::Clock> = Arc::<ManualClock>::clone(&clock);
     (Gateway::new("test", &configured(&text, &settings), shared).expect("a gateway"), clock)
 }
 
