@@ -18,6 +18,7 @@ mod session;
 mod setting;
 mod smtp;
 mod upstreams;
+mod vars;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
 pub(crate) use recipes::whole;
-pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
+pub use recipes::{BASE_URL, Charset, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
@@ -41,6 +42,7 @@ pub use upstreams::{
     KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
     jwt_presets,
 };
+pub use vars::{DeclaredVar, Kind, PURPOSES, Vars};
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");
@@ -208,6 +210,8 @@ impl Config {
         let recipes = recipes::read(&root);
         let providers = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers);
+        let reach = vars::Reach { apps: &apps, texts: &messages, policy: &policy, routes: &routes };
+        vars::check(&root, &providers, &reach);
         root.finish();
         Some(Self {
             mode: mode?,

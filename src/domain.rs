@@ -9,6 +9,7 @@ pub mod challenge;
 pub mod channel;
 pub mod claims;
 pub mod code;
+pub mod date;
 pub mod ed25519;
 pub mod email;
 pub mod guard;

@@ -17,7 +17,7 @@ const FUEL: u64 = 10_000;
 /// What the template of a typed leaf leaves its value in.
 const RESULT: &str = "result";
 /// RFC 3986 §2.3: all that is not unreserved is escaped.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the templates of one description may name.
 pub(crate) struct Names {
@@ -29,9 +29,12 @@ pub(crate) struct Names {
     pub(crate) table: &'static str,
     /// Where people write them, such as `[settings]`.
     pub(crate) written_in: &'static str,
-    /// A table in which every name is known.
-    pub(crate) open: Option<&'static str>,
+    /// The operator's words, by their names in `vars`; they are declared under `[vars]`.
+    pub(crate) vars: BTreeSet<String>,
 }
+
+/// The table that the operator's words are in.
+const VARS: &str = "vars";
 
 /// What is wrong with a description, by the key that it is at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +56,7 @@ pub(crate) struct Templates {
     url: Environment<'static>,
     names: Names,
     used: BTreeSet<String>,
+    used_vars: BTreeSet<String>,
 }
 
 /// One of them.
@@ -88,7 +92,7 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, names, used: BTreeSet::new() }
+        Self { text: engine(), url, names, used: BTreeSet::new(), used_vars: BTreeSet::new() }
     }
 
     /// A text; where it is one expression and nothing else, that value.
@@ -123,7 +127,7 @@ impl Templates {
         let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
         let mut settings = BTreeSet::new();
         for name in named {
-            let Names { known, settings: declared, table, written_in, open } = &self.names;
+            let Names { known, settings: declared, table, written_in, vars } = &self.names;
             match name.split_once('.') {
                 Some((within, setting)) if within == *table && declared.contains(setting) => {
                     settings.insert(setting.to_owned());
@@ -132,13 +136,18 @@ impl Templates {
                     let fix = format!("there is no setting {setting:?}: declare it under {written_in}");
                     return Err(LoadError::new(key, fix));
                 }
-                Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
+                Some((VARS, word)) if vars.contains(word) => {
+                    self.used_vars.insert(word.to_owned());
+                }
+                Some((VARS, word)) => {
+                    let fix = format!("there is no word {word:?}: declare it under [vars]");
+                    return Err(LoadError::new(key, fix));
+                }
                 _ if known.contains(&name.as_str()) => {}
                 _ => {
-                    let tables = [Some(*table), *open].into_iter().flatten();
-                    let tables: Vec<String> = tables.map(|table| format!("{table}.NAME")).collect();
                     let known = known.join(", ");
-                    let fix = format!("there is no {name:?}; known are {known}, {}", tables.join(" and "));
+                    let words = if vars.is_empty() { "" } else { " and vars.NAME" };
+                    let fix = format!("there is no {name:?}; known are {known}, {table}.NAME{words}");
                     return Err(LoadError::new(key, fix));
                 }
             }
@@ -150,6 +159,11 @@ impl Templates {
     /// The settings that any template names.
     pub(crate) fn used(&self) -> &BTreeSet<String> {
         &self.used
+    }
+
+    /// The operator's words that any template names.
+    pub(crate) fn used_vars(&self) -> &BTreeSet<String> {
+        &self.used_vars
     }
 
     /// The value of a template; the error names its place, never a value.
@@ -224,11 +238,14 @@ fn engine() -> Environment<'static> {
     engine.add_test("startingwith", |text: &str, start: &str| text.starts_with(start));
     engine.add_test("endingwith", |text: &str, end: &str| text.ends_with(end));
     engine.add_filter("digits", |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>());
+    engine.add_filter("int", |text: &str| {
+        text.parse::<i64>().map_err(|_bad| Error::new(ErrorKind::InvalidOperation, "no number"))
+    });
     engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
     engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
     engine.add_filter("b64", |text: &str| STANDARD.encode(text));
-    engine.add_filter("hex", |text: &str| hex(text.bytes()));
-    engine.add_filter("ucs2hex", |text: &str| hex(text.encode_utf16().flat_map(u16::to_be_bytes)));
+    engine.add_filter("hex", |text: &str| hex_upper(text.bytes()));
+    engine.add_filter("ucs2hex", |text: &str| hex_upper(text.encode_utf16().flat_map(u16::to_be_bytes)));
     engine.add_filter("json", |value: Value| {
         let written = serde_json::to_string(&value);
         written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
@@ -236,7 +253,8 @@ fn engine() -> Environment<'static> {
     engine
 }
 
-fn hex(bytes: impl Iterator<Item = u8>) -> String {
+/// `0A1B`.
+pub(crate) fn hex_upper(bytes: impl Iterator<Item = u8>) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
     bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
@@ -250,8 +268,13 @@ mod tests {
     fn render(url: bool, source: &str) -> Result<String, String> {
         let settings = ["base_url".to_owned(), "sid".to_owned()].into();
         let known = &["to", "code", "ttl_s"];
-        let mut templates =
-            Templates::new(Names { known, settings, table: "cfg", written_in: "[settings]", open: None });
+        let mut templates = Templates::new(Names {
+            known,
+            settings,
+            table: "cfg",
+            written_in: "[settings]",
+            vars: BTreeSet::new(),
+        });
         let compiled =
             if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
         let base = Value::from_safe_string("https://a.b/c".to_owned());
@@ -304,6 +327,8 @@ mod tests {
     fn filters_write_what_gateways_ask_for() {
         let filtered = |filter: &str| render(false, &format!("{{{{ to|{filter} }}}}")).expect("a text");
         assert_eq!(filtered("digits"), "1");
+        assert_eq!(filtered("digits|int"), "1");
+        assert!(render(false, "{{ to|int }}").is_err());
         assert_eq!(filtered("trunc(3)"), "+1/");
         assert_eq!(filtered("trunc(7)|hex"), "2B312F2E2E2FC3A9");
         assert_eq!(filtered("trunc(2)|ucs2hex"), "002B0031");
