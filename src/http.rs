@@ -35,12 +35,13 @@ pub use self::problem::PublicUrl;
 pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
+use crate::domain::breaker::Circuit;
 use crate::domain::network::ClientIp;
 use crate::keys::AccessTokens;
 use crate::login::Login;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
-use crate::upstream::{Circuit, Upstream};
+use crate::upstream::Upstream;
 
 /// What handlers share.
 pub struct Gateway {
