@@ -256,6 +256,7 @@ fn purged(chore: Chore) -> &'static str {
         Chore::Deliveries => "messages forgotten",
         Chore::Guards => "guards forgotten",
         Chore::Budgets => "send limits forgotten",
+        Chore::ProviderOutcomes => "hours of what became of messages forgotten",
         Chore::Audit => "records forgotten",
     }
 }

@@ -8,6 +8,7 @@
 mod apps;
 mod messages;
 mod otp;
+mod prices;
 mod providers;
 mod reader;
 mod recipes;
@@ -19,7 +20,7 @@ mod setting;
 mod smtp;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -27,11 +28,12 @@ use url::Url;
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
 pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
-pub use providers::{ConsoleProvider, ProviderConfig};
+pub use prices::PriceBook;
+pub use providers::{Charset, ConsoleProvider, ProviderConfig, Terms};
 pub use reader::Problem;
 pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
-pub use routes::Routes;
+pub use routes::{Line, Routes, Trip, Way};
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
@@ -92,8 +94,14 @@ pub struct Config {
     pub recipes: Recipes,
     /// The ways out, by name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// What each of them may be given, by name.
+    pub terms: BTreeMap<String, Terms>,
     /// Which provider is tried first, per channel.
     pub routes: Routes,
+    /// What messages cost.
+    pub prices: PriceBook,
+    /// Every file and folder that was read for all this.
+    pub files: BTreeSet<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -147,7 +155,9 @@ impl Config {
             let line = before.matches('\n').count() + 1;
             ConfigError::Syntax { path: path.clone(), line, message: error.message().to_owned() }
         })?;
-        Self::parse(table, &path.display().to_string(), variables)
+        let mut config = Self::parse(table, &path.display().to_string(), variables)?;
+        config.files.insert(path);
+        Ok(config)
     }
 
     /// Reads a table that stands for the file `source`, and the variables.
@@ -206,8 +216,13 @@ impl Config {
         let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);
         let recipes = recipes::read(&root);
-        let providers = providers::read_providers(&root, assumed, &recipes);
+        let (providers, terms) = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers);
+        let prices = prices::read_prices(&root, providers.keys());
+        if limits.spend_per_day.is_some() && prices.providers.is_empty() {
+            let fix = "limits.spend_per_day counts what messages cost: write [prices.NAME] for your providers";
+            root.problem("prices", fix);
+        }
         root.finish();
         Some(Self {
             mode: mode?,
@@ -226,7 +241,10 @@ impl Config {
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             recipes,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
+            terms,
             routes,
+            prices,
+            files: document.files(),
         })
     }
 }

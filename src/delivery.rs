@@ -3,7 +3,9 @@
 //! Guarantees: one [`OutgoingCode`] is offered to the providers of its route in their order, until one may have
 //! accepted it. Nothing is sent a second time after an uncertain answer, and nothing waits past the deadline.
 
+mod board;
 mod console;
+mod lane;
 mod messages;
 pub(crate) mod recipe;
 mod route;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use self::board::{Board, Hour, Pair, hour_of};
 pub use self::messages::{Long, Messages, Occasion, Text};
-pub use self::route::{Courier, Report};
+pub use self::route::{Courier, Plan, Report, Rules, Surroundings};
 use crate::ambient::Clock;
 use crate::config::ProviderConfig;
 use crate::domain::address::Address;
@@ -47,6 +50,16 @@ pub struct OutgoingCode {
 pub struct Receipt {
     /// The provider's own id for it, where it gives one.
     pub provider_id: Option<String>,
+}
+
+/// A message whose code came back.
+pub struct Used {
+    /// Ours.
+    pub message: MessageId,
+    /// The provider's own id for it, where it gave one.
+    pub provider_id: Option<String>,
+    /// To whom it went.
+    pub to: Address,
 }
 
 /// Why a provider did not take a message, sorted by what the caller should do next. Texts are for the log.
@@ -162,4 +175,8 @@ pub trait Provider: Send + Sync {
     fn channel(&self) -> Channel;
     /// Hands the message over. Dropped at the deadline.
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>>;
+    /// Tells the gateway that a code was used; none where it does not ask. An error is for the log.
+    fn feedback<'a>(&'a self, _used: &'a Used) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        None
+    }
 }

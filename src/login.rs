@@ -7,6 +7,7 @@
 
 mod draft;
 mod mint;
+mod note;
 mod pace;
 mod start;
 mod verify;

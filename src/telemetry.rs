@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
+use crate::domain::money::Money;
 
 /// A subscriber that writes lines of this kind to `writer`.
 pub fn subscriber<W>(log: Log, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
@@ -113,6 +114,8 @@ pub struct Metrics {
     mints: Family<Labels, Counter>,
     retries: Family<Label, Counter>,
     circuits: Family<Label, Gauge>,
+    provider_circuits: Family<Label, Gauge>,
+    costs: Family<Labels, Counter<f64, AtomicU64>>,
     shed: Counter,
     in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -137,11 +140,17 @@ impl Default for Metrics {
         let circuits = Family::default();
         let help = "Whether a chat backend is called (0), tried with one call (1), or left alone because it fails (2)";
         registry.register("upstream_circuit", help, circuits.clone());
+        let provider_circuits = Family::default();
+        let help = "Whether a provider is used (0), tried with one message (1), or left alone because it fails (2)";
+        registry.register("provider_circuit", help, provider_circuits.clone());
+        let costs = Family::default();
+        let help = "What messages cost that were taken, or may have been, by provider and currency";
+        registry.register("delivery_cost", help, costs.clone());
         let shed = Counter::<u64, AtomicU64>::default();
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, verifies, mints, retries, circuits, shed, in_flight }
+        Self { registry, starts, deliveries, verifies, mints, retries, circuits, provider_circuits, costs, shed, in_flight }
     }
 }
 
@@ -175,6 +184,17 @@ impl Metrics {
     /// A backend's circuit changed: 0 is closed, 1 half open, 2 open.
     pub fn set_circuit(&self, realm: &str, state: i64) {
         self.circuits.get_or_create(&[("realm", realm.to_owned())]).set(state);
+    }
+
+    /// A provider's circuit changed: 0 is closed, 1 half open, 2 open.
+    pub fn set_provider_circuit(&self, provider: &str, state: i64) {
+        self.provider_circuits.get_or_create(&[("provider", provider.to_owned())]).set(state);
+    }
+
+    /// A message was taken that costs something.
+    pub fn count_cost(&self, provider: &str, currency: &str, cost: Money) {
+        let labels = [("provider", provider.to_owned()), ("currency", currency.to_owned())];
+        self.costs.get_or_create(&labels).inc_by(cost.units());
     }
 
     /// A request was told to come back.

@@ -1,13 +1,15 @@
 //! `[providers.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Mode;
 use super::reader::Section;
 use super::recipes::{self, RecipeProvider, Recipes};
+use super::routes::read_countries;
 use super::smtp::{self, SmtpProvider};
 use crate::domain::channel::Channel;
+use crate::domain::phone::Country;
 
 /// A way out for codes.
 #[derive(Debug, Clone)]
@@ -32,6 +34,27 @@ impl ProviderConfig {
     }
 }
 
+/// What a provider may be given, whatever its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The countries that it is for; empty is all.
+    pub countries: BTreeSet<Country>,
+    /// The letters that it can carry.
+    pub charset: Charset,
+    /// Messages that it takes in a second, from this process; 0 is any number.
+    pub per_second: u32,
+}
+
+/// The letters that a provider can carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Charset {
+    /// All of them.
+    #[default]
+    Any,
+    /// The GSM default alphabet.
+    Gsm7,
+}
+
 /// `kind = "console"`: for testers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleProvider {
@@ -41,16 +64,17 @@ pub struct ConsoleProvider {
 
 const CONSOLE: &str = "console";
 
-/// `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
+/// A `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
 pub(super) fn read_providers(
     root: &Section<'_>,
     mode: Mode,
     recipes: &Recipes,
-) -> BTreeMap<String, Option<ProviderConfig>> {
-    let mut providers = BTreeMap::new();
+) -> (BTreeMap<String, Option<ProviderConfig>>, BTreeMap<String, Terms>) {
+    let (mut providers, mut all_terms) = (BTreeMap::new(), BTreeMap::new());
     let sections = root.named("providers");
     let none = sections.is_empty();
     for (name, section) in sections {
+        all_terms.insert(name.clone(), read_terms(&section));
         if section.has("recipe") {
             let provider = recipes::read_provider(&section, mode, recipes);
             section.finish();
@@ -83,7 +107,16 @@ pub(super) fn read_providers(
     if none && mode == Mode::Production {
         root.problem("providers", "production needs a way out for codes: write [providers.…]");
     }
-    providers
+    (providers, all_terms)
+}
+
+fn read_terms(section: &Section<'_>) -> Terms {
+    let charsets = [("any", Charset::Any), ("gsm7", Charset::Gsm7)];
+    Terms {
+        countries: read_countries(section),
+        charset: section.choice("charset", "any", &charsets).unwrap_or_default(),
+        per_second: section.get("per_second", 0),
+    }
 }
 
 fn read_console(section: &Section<'_>) -> ProviderConfig {

@@ -31,7 +31,7 @@ const EMBEDDED: [&str; 5] = [
 pub const BASE_URL: &str = "base_url";
 
 /// Keys of `[providers.NAME]` that are ours, so that no recipe may declare them.
-const RESERVED: [&str; 4] = ["recipe", "kind", "vars", "allow_http"];
+const RESERVED: [&str; 7] = ["recipe", "kind", "vars", "allow_http", "countries", "charset", "per_second"];
 
 /// What the head of a recipe says.
 #[derive(Clone)]
@@ -203,6 +203,9 @@ impl Recipes {
 pub(super) fn read(root: &Section<'_>) -> Recipes {
     let mut recipes = Recipes::embedded();
     if let Some(folder) = root.optional::<PathBuf>("providers_dir") {
+        root.reads(&folder);
+        let entries = std::fs::read_dir(&folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).for_each(|file| root.reads(&file));
         for fault in recipes.add_folder(&folder) {
             root.problem("providers_dir", &fault);
         }

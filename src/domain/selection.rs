@@ -4,6 +4,7 @@
 //! it once: a strategy decides who is first, never who is left out.
 
 use super::money::Money;
+use super::time::Timestamp;
 
 /// How an order is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,41 @@ impl Tally {
     pub fn plus(self, other: Self) -> Self {
         let sent = self.sent.saturating_add(other.sent);
         Self { sent, verified: self.verified.saturating_add(other.verified) }
+    }
+}
+
+/// What an operator says of a provider, on all nodes, until a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// What.
+    pub says: Says,
+    /// Until when; [`Timestamp::NEVER`] where it stands until it is taken back.
+    pub until: Timestamp,
+}
+
+/// What an operator can say of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing goes through it.
+    Disabled,
+    /// It is tried first, wherever a route names it.
+    Promoted,
+}
+
+impl Says {
+    /// As the database holds it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Promoted => "promoted",
+        }
+    }
+
+    /// Reads what [`Says::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Disabled, Self::Promoted].into_iter().find(|says| says.as_str() == text)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::draft::network_key;
 use super::mint::{Minted, Ready};
 use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
+use crate::delivery::Used;
 use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::Guard;
@@ -147,6 +148,7 @@ impl Login {
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
         let fresh = UserId::generate_at(now, &*self.entropy);
+        let brought_by = message.clone();
         let won = Won {
             realm: challenge.realm.clone(),
             address: challenge.address.as_str().to_owned(),
@@ -164,7 +166,13 @@ impl Login {
         };
         let id = challenge.id.clone();
         let consumed = self.store.write(move |db| consume(db, &id, &won, now)).await?;
-        let Ok((holder, is_new_user)) = consumed else { return Ok(Verified::NoChallenge) };
+        let Ok(Consumed { holder, is_new_user, provider }) = consumed else {
+            return Ok(Verified::NoChallenge);
+        };
+        if let Some((provider, provider_id)) = provider {
+            let used = Used { message: brought_by, provider_id, to: challenge.address.clone() };
+            self.courier.tell_used(&provider, used, now);
+        }
         let ready = Ready { challenge, holder, is_new_user, lease_until, grant, name };
         self.mint(ready, &realm).await
     }
@@ -223,6 +231,14 @@ struct Won {
     consumption: Consumption,
 }
 
+/// What it found.
+struct Consumed {
+    holder: Holder,
+    is_new_user: bool,
+    /// Who brought the code, and its own id for the message.
+    provider: Option<(String, Option<String>)>,
+}
+
 /// The first write of a guess: both counters, together or not at all.
 fn charge(
     db: &mut AnyConnection,
@@ -277,16 +293,17 @@ fn consume(
     id: &crate::domain::ids::ChallengeId,
     won: &Won,
     now: Timestamp,
-) -> Result<(Holder, bool), Abort<Lost>> {
+) -> Result<Consumed, Abort<Lost>> {
     let (holder, is_new_user) = users::sign_in(db, &won.realm, &won.address, &won.consumption.user, now)?;
     let consumption = Consumption { user: holder.user.clone(), is_new_user, ..won.consumption.clone() };
     if !grants::consume(db, id, &consumption, now)? {
         return Err(Abort::Refused(Lost));
     }
     guards::open(db, &won.realm, &won.address)?;
-    if let Some(network) = deliveries::verify(db, &won.message, now)? {
-        budgets::credit_network(db, &network_key(&network), won.credit, now)?;
-        if let Some(site) = site_of(&network) {
+    let delivery = deliveries::verify(db, &won.message, now)?;
+    if let Some(deliveries::Verified { network, .. }) = &delivery {
+        budgets::credit_network(db, &network_key(network), won.credit, now)?;
+        if let Some(site) = site_of(network) {
             budgets::credit_network(db, &network_key(&site), won.credit.tenfold(), now)?;
         }
     }
@@ -299,7 +316,8 @@ fn consume(
         ..Subject::default()
     };
     audit::record(db, Event::CodeConsumed, about, now)?;
-    Ok((holder, is_new_user))
+    let provider = delivery.and_then(|delivery| delivery.provider);
+    Ok(Consumed { holder, is_new_user, provider })
 }
 
 fn take_grant(

@@ -24,6 +24,14 @@ pub enum Event {
     TokenMinted,
     /// The backend minted none.
     MintFailed,
+    /// The code went another way than the first: some provider did not take it.
+    FailedOver,
+    /// An operator keeps messages from a provider.
+    ProviderDisabled,
+    /// An operator has a provider tried first.
+    ProviderPromoted,
+    /// An operator took back what was said of a provider.
+    ProviderEnabled,
     /// An operator took the brake off an address.
     GuardOpened,
     /// An operator imported a user.
@@ -42,6 +50,10 @@ impl Event {
             Self::CodeConsumed => "code.consumed",
             Self::TokenMinted => "token.minted",
             Self::MintFailed => "mint.failed",
+            Self::FailedOver => "code.failed_over",
+            Self::ProviderDisabled => "provider.disabled",
+            Self::ProviderPromoted => "provider.promoted",
+            Self::ProviderEnabled => "provider.enabled",
             Self::GuardOpened => "guard.opened",
             Self::UserImported => "user.imported",
         }

@@ -72,6 +72,8 @@ pub struct Outcome {
     pub provider_id: Option<String>,
     /// The kind of failure.
     pub error: Option<&'static str>,
+    /// Those that did not take it.
+    pub failed: Vec<String>,
 }
 
 /// Writes a message down before it is sent.
@@ -112,19 +114,43 @@ pub fn note(
         dsl::provider.eq(&outcome.provider),
         dsl::provider_id.eq(&outcome.provider_id),
         dsl::error.eq(outcome.error),
+        dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
         dsl::updated_at.eq(now.as_millis()),
     );
     on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
 }
 
-/// Notes that the code of a message came back, once. Some: the network that asked for it.
+/// The providers that did not take a message of a challenge.
 ///
 /// # Errors
 /// The database's.
-pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
+pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Result<Vec<String>, Error> {
+    let failed = dsl::deliveries
+        .filter(dsl::challenge_id.eq(challenge.as_str()))
+        .filter(dsl::failed_providers.is_not_null())
+        .select(dsl::failed_providers.assume_not_null());
+    let rows: Vec<String> = on_each!(db, c => failed.load(c))?;
+    Ok(rows.iter().flat_map(|names| names.split(',').map(str::to_owned)).collect())
+}
+
+/// A message whose code came back.
+pub struct Verified {
+    /// The network that asked for it.
+    pub network: String,
+    /// The provider that took it, and its own id for the message.
+    pub provider: Option<(String, Option<String>)>,
+}
+
+/// Notes that the code of a message came back, once.
+///
+/// # Errors
+/// The database's.
+pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(deliveries::network))
-        .get_result(c)
-        .optional())
+    let columns = (deliveries::network, deliveries::provider, deliveries::provider_id);
+    let found = on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(columns))
+        .get_result::<(String, Option<String>, Option<String>)>(c)
+        .optional())?;
+    Ok(found.map(|(network, provider, id)| Verified { network, provider: provider.map(|name| (name, id)) }))
 }

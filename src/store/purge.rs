@@ -10,7 +10,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
-use super::schema::{audit, budgets, challenges, deliveries, guards};
+use super::schema::{audit, budgets, challenges, deliveries, guards, provider_outcomes};
 use crate::domain::time::Timestamp;
 
 /// Rows of one job.
@@ -22,6 +22,8 @@ const DAY: Duration = Duration::from_hours(24);
 const CHALLENGE_KEPT: Duration = DAY;
 /// How far back dead codes are looked for.
 const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
+const OUTCOME_KEPT: Duration = Duration::from_hours(168);
+const HOUR_MS: i64 = 3_600_000;
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
@@ -42,19 +44,22 @@ pub enum Chore {
     Guards,
     /// Budgets that are full again.
     Budgets,
+    /// What became of messages, once nothing looks at it any more.
+    ProviderOutcomes,
     /// The oldest records.
     Audit,
 }
 
 impl Chore {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LostDeliveries,
         Self::DeadCodes,
         Self::Challenges,
         Self::Deliveries,
         Self::Guards,
         Self::Budgets,
+        Self::ProviderOutcomes,
         Self::Audit,
     ];
 }
@@ -135,6 +140,20 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
             on_each!(db, c => {
                 let keys: Vec<String> = budgets::table.filter(full).select(budgets::key).limit(BATCH_ROWS).load(c)?;
                 diesel::delete(budgets::table.filter(budgets::key.eq_any(keys)).filter(full)).execute(c)
+            })
+        }
+        Chore::ProviderOutcomes => {
+            let past = provider_outcomes::hour.lt(before(OUTCOME_KEPT).div_euclid(HOUR_MS));
+            on_each!(db, c => {
+                let hours: Vec<i64> = provider_outcomes::table
+                    .filter(past)
+                    .select(provider_outcomes::hour)
+                    .order(provider_outcomes::hour)
+                    .limit(BATCH_ROWS)
+                    .load(c)?;
+                // Whole hours: the rows of the last one may be more than a batch by a few.
+                let Some(last) = hours.last() else { return Ok(0) };
+                diesel::delete(provider_outcomes::table.filter(provider_outcomes::hour.le(*last))).execute(c)
             })
         }
         Chore::Audit => on_each!(db, c => {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ambient::{Entropy, SeededEntropy};
+use crate::ambient::{SeededEntropy, uniform};
 
 fn money(text: &str) -> Money {
     Money::parse(text).expect(text)
@@ -22,12 +22,6 @@ fn firsts(candidates: &[Candidate], strategy: Strategy, worth: &str, draws: usiz
         firsts[order[0]] += 1;
     }
     firsts
-}
-
-fn uniform(entropy: &dyn Entropy) -> f64 {
-    let mut bytes = [0; 4];
-    entropy.fill(&mut bytes);
-    (f64::from(u32::from_be_bytes(bytes)) + 0.5) / 4_294_967_296.0
 }
 
 #[test]
