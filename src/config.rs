@@ -136,6 +136,25 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
+/// Where a configuration comes from, so that it can be read again.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The named file.
+    pub file: Option<PathBuf>,
+    /// The variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// With everything that is wrong, not just the first.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file.as_deref(), &self.variables)
+    }
+}
+
 impl Config {
     /// Reads the named file (or [`DEFAULT_FILE`] where it exists) and the variables.
     ///

@@ -82,7 +82,7 @@ pub struct Login {
     /// What came of it all.
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

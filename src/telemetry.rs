@@ -116,6 +116,7 @@ pub struct Metrics {
     circuits: Family<Label, Gauge>,
     provider_circuits: Family<Label, Gauge>,
     costs: Family<Labels, Counter<f64, AtomicU64>>,
+    reloads: Family<Label, Counter>,
     shed: Counter,
     in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -146,11 +147,14 @@ impl Default for Metrics {
         let costs = Family::default();
         let help = "What messages cost that were taken, or may have been, by provider and currency";
         registry.register("delivery_cost", help, costs.clone());
+        let reloads = Family::default();
+        let help = "How often the configuration was read again, by whether it is in force";
+        registry.register("config_reloads", help, reloads.clone());
         let shed = Counter::<u64, AtomicU64>::default();
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, verifies, mints, retries, circuits, provider_circuits, costs, shed, in_flight }
+        Self { registry, starts, deliveries, verifies, mints, retries, circuits, provider_circuits, costs, reloads, shed, in_flight }
     }
 }
 
@@ -195,6 +199,11 @@ impl Metrics {
     pub fn count_cost(&self, provider: &str, currency: &str, cost: Money) {
         let labels = [("provider", provider.to_owned()), ("currency", currency.to_owned())];
         self.costs.get_or_create(&labels).inc_by(cost.units());
+    }
+
+    /// The configuration was read again.
+    pub fn count_reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
     /// A request was told to come back.

@@ -4,9 +4,9 @@ use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
 };
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 
-use super::Gateway;
+use super::Current;
 use crate::config::Apps;
 
 /// Lets the page read `response`, when its origin is one of the app's; where no app is named yet, of any app's.
@@ -27,7 +27,7 @@ pub(super) fn allow(
 }
 
 /// A browser asks whether it may.
-pub(super) async fn preflight(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+pub(super) async fn preflight(request: HttpRequest, gateway: Current) -> HttpResponse {
     let response = HttpResponse::NoContent()
         .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "POST"))
         .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"))

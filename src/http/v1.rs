@@ -15,7 +15,7 @@ use serde_json::Value;
 use self::input::{Complete, Input, Login, Resend, Verify};
 use super::body::{self, BodyError};
 use super::problem::{Kind, Problem, post_only};
-use super::{Asker, Gateway, cors, language};
+use super::{Asker, Current, Gateway, cors, language};
 use crate::domain::challenge::Dialect;
 use crate::domain::channel::Channel;
 use crate::domain::code;
@@ -44,27 +44,27 @@ async fn openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(OPENAPI)
 }
 
-async fn login(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn login(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let work =
-        |gateway: web::Data<Gateway>, client, input| async move { gateway.v1_login(client, input).await };
+        |gateway: Current, client, input| async move { gateway.v1_login(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
-async fn resend(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn resend(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let work =
-        |gateway: web::Data<Gateway>, client, input| async move { gateway.v1_resend(client, input).await };
+        |gateway: Current, client, input| async move { gateway.v1_resend(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
-async fn verify(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn verify(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let work =
-        |gateway: web::Data<Gateway>, client, input| async move { gateway.v1_verify(client, input).await };
+        |gateway: Current, client, input| async move { gateway.v1_verify(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
-async fn complete(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn complete(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let work =
-        |gateway: web::Data<Gateway>, _, input: Complete| async move { gateway.v1_complete(&input).await };
+        |gateway: Current, _, input: Complete| async move { gateway.v1_complete(&input).await };
     respond(request, payload, gateway, work).await
 }
 
@@ -75,13 +75,13 @@ type Reply = (StatusCode, Value);
 async fn respond<I, F, W>(
     request: HttpRequest,
     payload: web::Payload,
-    gateway: web::Data<Gateway>,
+    gateway: Current,
     work: W,
 ) -> HttpResponse
 where
     I: Input + 'static,
     F: Future<Output = Result<Reply, Problem>> + 'static,
-    W: FnOnce(web::Data<Gateway>, Asker, I) -> F + 'static,
+    W: FnOnce(Current, Asker, I) -> F + 'static,
 {
     let asker = gateway.asker(&request);
     let input = match read::<I>(&request, payload, &gateway).await {
@@ -92,7 +92,7 @@ where
     let done = match gateway.turn() {
         None => Err(Problem::from(Kind::Overloaded).retry_after(1)),
         Some(turn) => {
-            let work = work(web::Data::clone(&gateway), asker, input);
+            let work = work(gateway.clone(), asker, input);
             let work = async move {
                 let _turn = turn;
                 work.await
