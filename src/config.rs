@@ -34,6 +34,7 @@ pub use reader::Problem;
 pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::{Line, Routes, Trip, Way};
+pub(crate) use setting::parse_duration as duration;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};

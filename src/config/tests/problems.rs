@@ -62,7 +62,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         (
             "colour = \"red\"",
             "colour (latchkey.toml): there is no such key; this table knows allow_remote_development, apps, database, \
-             email, limits, log, mesibo, messages, mode, otp, policy, providers, providers_dir, public_url, routes, \
+             email, limits, log, mesibo, messages, mode, otp, policy, prices, providers, providers_dir, public_url, routes, \
              server, session, upstreams",
         ),
         (

@@ -27,7 +27,7 @@ fn a_recipe_asks_for_its_own_settings() {
     assert!(provider.settings["auth_token"].is_secret());
     assert_eq!(provider.vars["dlt_template_id"], "1");
     assert_eq!(
-        config.routes.order(crate::domain::channel::Channel::Sms, None, "any"),
+        way(&config.routes, Channel::Sms, "+12015550123", "any"),
         ["sms"],
         "its channel is routed"
     );
