@@ -52,8 +52,8 @@ struct Scene {
 impl Scene {
     fn new(table: &str) -> Self {
         let names = ["a", "b", "c"];
-        let provider = |name: &str| format!("[providers.{name}]\nkind = \"console\"\n");
-        let table = format!("{table}\n{}", names.map(provider).concat());
+        let provider = |name: &str| format!("providers.{name}.kind = \"console\"\n");
+        let table = format!("{}{table}", names.map(provider).concat());
         let mut table: toml::Table = table.parse().unwrap_or_else(|error| panic!("{error}: {table}"));
         if !table.contains_key("routes") {
             table.insert("routes".to_owned(), toml::toml! { sms.default = ["a", "b", "c"] }.into());
