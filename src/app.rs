@@ -16,8 +16,8 @@ use std::time::Duration;
 use actix_web::web;
 use arc_swap::ArcSwap;
 
-use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::admin::Reloads;
+use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, Source};
 use crate::delivery::{self, Provider};
 use crate::domain::pepper::PepperError;

@@ -34,9 +34,9 @@ pub use reader::Problem;
 pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::{Line, Routes, Trip, Way};
-pub(crate) use setting::parse_duration as duration;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
+pub(crate) use setting::parse_duration as duration;
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
     CallLimits, ChatSdkUpstream, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule,
@@ -240,7 +240,8 @@ impl Config {
         let routes = routes::read_routes(&root, &providers);
         let prices = prices::read_prices(&root, providers.keys());
         if limits.spend_per_day.is_some() && prices.providers.is_empty() {
-            let fix = "limits.spend_per_day counts what messages cost: write [prices.NAME] for your providers";
+            let fix =
+                "limits.spend_per_day counts what messages cost: write [prices.NAME] for your providers";
             root.problem("prices", fix);
         }
         root.finish();

@@ -90,7 +90,11 @@ impl FromRequest for Current {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let shared = request.app_data::<web::Data<ArcSwap<Gateway>>>();
         // It is there: whoever configures the routes puts it there.
-        ready(shared.map(|shared| Self(shared.load_full())).ok_or_else(|| ErrorInternalServerError("no gateway")))
+        ready(
+            shared
+                .map(|shared| Self(shared.load_full()))
+                .ok_or_else(|| ErrorInternalServerError("no gateway")),
+        )
     }
 }
 

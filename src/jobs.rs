@@ -38,11 +38,15 @@ pub async fn keep_board_forever(store: Arc<Store>, board: Arc<Board>, clock: Arc
     loop {
         write_outcomes(&store, &board).await;
         let since = hour_of(clock.now()) - OUTCOMES_WINDOW_HOURS;
-        let read = move |db: &mut AnyConnection| Ok((providers::rulings(db)?, providers::tallies(db, since)?));
+        let read =
+            move |db: &mut AnyConnection| Ok((providers::rulings(db)?, providers::tallies(db, since)?));
         match store.read(read).await {
             Ok((rulings, tallies)) => board.update(rulings, tallies),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "what is known of providers was not read; it is tried again");
+                tracing::warn!(
+                    error = chain(&error),
+                    "what is known of providers was not read; it is tried again"
+                );
             }
         }
         tokio::time::sleep(BOARD_EVERY).await;
@@ -64,7 +68,10 @@ pub async fn write_outcomes(store: &Store, board: &Board) {
         .map_err(Abort::<std::convert::Infallible>::Failed)
     };
     if let Err(error) = store.write(write).await {
-        tracing::warn!(error = chain(&error), "what became of messages was not written down; it is tried again");
+        tracing::warn!(
+            error = chain(&error),
+            "what became of messages was not written down; it is tried again"
+        );
         board.give_back(Arc::unwrap_or_clone(fresh));
     }
 }

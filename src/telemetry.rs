@@ -142,7 +142,8 @@ impl Default for Metrics {
         let help = "Whether a chat backend is called (0), tried with one call (1), or left alone because it fails (2)";
         registry.register("upstream_circuit", help, circuits.clone());
         let provider_circuits = Family::default();
-        let help = "Whether a provider is used (0), tried with one message (1), or left alone because it fails (2)";
+        let help =
+            "Whether a provider is used (0), tried with one message (1), or left alone because it fails (2)";
         registry.register("provider_circuit", help, provider_circuits.clone());
         let costs = Family::default();
         let help = "What messages cost that were taken, or may have been, by provider and currency";
@@ -154,7 +155,20 @@ impl Default for Metrics {
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, verifies, mints, retries, circuits, provider_circuits, costs, reloads, shed, in_flight }
+        Self {
+            registry,
+            starts,
+            deliveries,
+            verifies,
+            mints,
+            retries,
+            circuits,
+            provider_circuits,
+            costs,
+            reloads,
+            shed,
+            in_flight,
+        }
     }
 }
 

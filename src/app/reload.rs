@@ -133,7 +133,8 @@ impl Reloader {
 
     /// Every file of the configuration in force; of those that are in `seen`, what that says.
     fn look_at_all(&self, seen: &BTreeMap<PathBuf, Look>) -> BTreeMap<PathBuf, Look> {
-        let files: BTreeSet<PathBuf> = self.running.lock().unwrap_or_else(PoisonError::into_inner).files.clone();
+        let files: BTreeSet<PathBuf> =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).files.clone();
         let look = |path: PathBuf| {
             let state = seen.get(&path).copied().unwrap_or_else(|| look(&path));
             (path, state)

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Mode, prices};
 use super::reader::Section;
 use super::secret_file::is_readable_by_others;
+use super::{Mode, prices};
 use crate::domain::address::Address;
 use crate::domain::code::CodeLength;
 use crate::domain::guard::AtCap;

@@ -69,7 +69,13 @@ impl Document {
             }
         }
         let file_name = file_name.to_owned();
-        Self { root, file_name, problems: RefCell::new(problems), asked: RefCell::default(), files: RefCell::default() }
+        Self {
+            root,
+            file_name,
+            problems: RefCell::new(problems),
+            asked: RefCell::default(),
+            files: RefCell::default(),
+        }
     }
 
     /// The whole.

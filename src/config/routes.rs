@@ -193,7 +193,12 @@ pub(super) fn read_countries(section: &Section<'_>) -> BTreeSet<Country> {
 }
 
 /// Reads `weights`, one for each of the names under `key`.
-fn with_weights(section: &Section<'_>, key: &str, names: Vec<String>, strategy: Strategy) -> Vec<(String, u32)> {
+fn with_weights(
+    section: &Section<'_>,
+    key: &str,
+    names: Vec<String>,
+    strategy: Strategy,
+) -> Vec<(String, u32)> {
     let weights = section.optional::<Vec<u32>>("weights");
     let given = weights.as_ref().map_or(names.len(), Vec::len);
     match &weights {

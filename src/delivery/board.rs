@@ -36,7 +36,6 @@ pub struct Board {
 /// Between two alarms about money: each refused start would be one.
 const ALARM_EVERY: Duration = Duration::from_mins(1);
 
-
 impl Board {
     /// What an operator says of a provider now.
     #[must_use]
@@ -95,7 +94,11 @@ impl Board {
     pub fn may_alarm(&self, now: Timestamp) -> bool {
         let last = self.alarmed_at.load(Ordering::Relaxed);
         let is_due = now >= Timestamp::from_millis(last).plus(ALARM_EVERY);
-        is_due && self.alarmed_at.compare_exchange(last, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        is_due
+            && self
+                .alarmed_at
+                .compare_exchange(last, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn fresh(&self) -> MutexGuard<'_, BTreeMap<(Pair, Hour), Tally>> {

@@ -43,7 +43,8 @@ impl Pace {
         let now = now.as_millis().saturating_mul(1000);
         // A clock that was set back must not close the lane.
         let arrival = self.arrival.clamp(now, now.saturating_add(4 * SECOND));
-        let wait = u64::try_from(arrival + interval - SECOND - now).map_or(Duration::ZERO, Duration::from_micros);
+        let wait =
+            u64::try_from(arrival + interval - SECOND - now).map_or(Duration::ZERO, Duration::from_micros);
         let fits = wait <= patience;
         if fits {
             self.arrival = arrival + interval;
@@ -168,7 +169,11 @@ mod tests {
             assert_eq!(take(0, 0), Some(Duration::ZERO));
         }
         assert_eq!(take(0, 0), None);
-        assert_eq!(take(0, 250), Some(Duration::from_millis(250)), "the fifth takes the turn of the next quarter");
+        assert_eq!(
+            take(0, 250),
+            Some(Duration::from_millis(250)),
+            "the fifth takes the turn of the next quarter"
+        );
         assert_eq!(take(100, 300), None);
         assert_eq!(take(100, 400), Some(Duration::from_millis(400)));
         assert_eq!(take(2000, 0), Some(Duration::ZERO));

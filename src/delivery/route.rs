@@ -172,8 +172,7 @@ impl Courier {
     /// one of them may yet take it.
     #[must_use]
     pub fn plan(&self, channel: Channel, message: &OutgoingCode, avoid: &[String]) -> Plan {
-        let trip =
-            Trip { channel, to: &message.to, app_id: &message.app_id, locale: &message.text.locale };
+        let trip = Trip { channel, to: &message.to, app_id: &message.app_id, locale: &message.text.locale };
         let Some(way) = self.rules.routes.way(&trip) else { return Plan::default() };
         let now = self.around.clock.now();
         let country = message.to.country().unwrap_or(Country::UNKNOWN);
@@ -204,7 +203,8 @@ impl Courier {
             candidates.push(Candidate { weight: *weight, tally, price });
         }
         let mut random = || uniform(&*self.around.entropy);
-        let order = selection::order(&candidates, way.line.strategy, self.rules.prices.login_worth, &mut random);
+        let order =
+            selection::order(&candidates, way.line.strategy, self.rules.prices.login_worth, &mut random);
         let mut chosen: Vec<_> = order.into_iter().filter_map(|index| names.get(index)).collect();
         // Both sorts are stable: what the strategy decided stands among equals.
         chosen.sort_by_key(|(_, _, ruling)| *ruling != Some(Says::Promoted));
@@ -212,7 +212,11 @@ impl Courier {
         let spared = chosen.iter().filter(|(name, _, _)| !avoid.contains(name)).count();
         let left = if spared == 0 { chosen.len() } else { spared };
         Plan {
-            providers: chosen.into_iter().take(left).map(|(name, price, _)| ((*name).clone(), *price)).collect(),
+            providers: chosen
+                .into_iter()
+                .take(left)
+                .map(|(name, price, _)| ((*name).clone(), *price))
+                .collect(),
             strategy: Some(way.line.strategy),
             rule: way.rule,
             max_tries: way.max_tries,
@@ -221,8 +225,7 @@ impl Courier {
 
     /// Offers the message along the plan, until a provider may have taken it or all of them certainly did not.
     pub async fn deliver(&self, plan: &Plan, message: &OutgoingCode, deadline: Duration) -> Report {
-        let mut report =
-            Report { provider: None, result: Err(nobody(message)), failed: Vec::new() };
+        let mut report = Report { provider: None, result: Err(nobody(message)), failed: Vec::new() };
         let attempt = self.try_each(plan, message, &mut report);
         if tokio::time::timeout(deadline, attempt).await.is_err() {
             let error = SendError::Unknown("no answer within the deadline".to_owned());

@@ -73,7 +73,8 @@ impl Prices {
     /// The price of one message: that of the longest prefix.
     #[must_use]
     pub fn of(&self, address: &Address) -> Money {
-        let matching = self.by_prefix.iter().filter(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
+        let matching =
+            self.by_prefix.iter().filter(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
         matching.max_by_key(|(prefix, _)| prefix.len()).map_or(self.default, |(_, price)| *price)
     }
 }

@@ -45,26 +45,22 @@ async fn openapi() -> HttpResponse {
 }
 
 async fn login(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
-    let work =
-        |gateway: Current, client, input| async move { gateway.v1_login(client, input).await };
+    let work = |gateway: Current, client, input| async move { gateway.v1_login(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
 async fn resend(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
-    let work =
-        |gateway: Current, client, input| async move { gateway.v1_resend(client, input).await };
+    let work = |gateway: Current, client, input| async move { gateway.v1_resend(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
 async fn verify(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
-    let work =
-        |gateway: Current, client, input| async move { gateway.v1_verify(client, input).await };
+    let work = |gateway: Current, client, input| async move { gateway.v1_verify(client, input).await };
     respond(request, payload, gateway, work).await
 }
 
 async fn complete(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
-    let work =
-        |gateway: Current, _, input: Complete| async move { gateway.v1_complete(&input).await };
+    let work = |gateway: Current, _, input: Complete| async move { gateway.v1_complete(&input).await };
     respond(request, payload, gateway, work).await
 }
 

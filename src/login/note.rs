@@ -47,7 +47,8 @@ impl Login {
             .then(|| story(message, &failed, taker.filter(|_| status == Status::Accepted)));
         let failed = failed.into_iter().map(|(name, _)| name).collect();
         let outcome = Outcome { status, provider, provider_id, error: kind, failed };
-        let (id, rate, challenge) = (message.id.clone(), self.limits.per_address, draft.delivery.challenge.clone());
+        let (id, rate, challenge) =
+            (message.id.clone(), self.limits.per_address, draft.delivery.challenge.clone());
         let (realm, app_id) = (draft.realm.clone(), draft.app_id.clone());
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
         self.store.write_detached("noting a delivery", move |db| {

@@ -218,7 +218,8 @@ impl Login {
             return Err(Started::EmailLoginOff);
         }
         let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
-        let offered = app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel));
+        let offered =
+            app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel));
         let channels: Vec<Channel> = offered.collect();
         let channel = channel.or(channels.first().copied()).filter(|channel| channels.contains(channel));
         let channel = channel.ok_or(Started::ChannelNotOffered)?;

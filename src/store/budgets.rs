@@ -181,8 +181,8 @@ pub fn spend_money(
         return Ok(false);
     }
     let later = at.saturating_add(interval);
-    let advanced = case_when(budgets::arrival.gt(at), budgets::arrival + interval)
-        .otherwise(later.into_sql::<BigInt>());
+    let advanced =
+        case_when(budgets::arrival.gt(at), budgets::arrival + interval).otherwise(later.into_sql::<BigInt>());
     let first = row(key, later, 0, 0);
     on_each!(db, c => {
         let spend = diesel::insert_into(dsl::budgets)
@@ -205,8 +205,8 @@ pub fn refund_money(
     limit: DailySpend,
     amount: Money,
 ) -> Result<(), Error> {
-    let refund = diesel::update(dsl::budgets.find(key))
-        .set(dsl::arrival.eq(dsl::arrival - limit.interval_ms(amount)));
+    let refund =
+        diesel::update(dsl::budgets.find(key)).set(dsl::arrival.eq(dsl::arrival - limit.interval_ms(amount)));
     on_each!(db, c => found_its_row!(refund, dsl::arrival, c)).map(|_| ())
 }
 

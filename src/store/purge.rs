@@ -143,17 +143,18 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
             })
         }
         Chore::ProviderOutcomes => {
-            let past = provider_outcomes::hour.lt(before(OUTCOME_KEPT).div_euclid(HOUR_MS));
+            // Hours that ended before then.
+            let first_kept = (before(OUTCOME_KEPT) + HOUR_MS - 1).div_euclid(HOUR_MS) - 1;
+            let past = provider_outcomes::hour.lt(first_kept);
             on_each!(db, c => {
-                let hours: Vec<i64> = provider_outcomes::table
+                let keys: Vec<(String, String, i64)> = provider_outcomes::table
                     .filter(past)
-                    .select(provider_outcomes::hour)
-                    .order(provider_outcomes::hour)
+                    .select((provider_outcomes::provider, provider_outcomes::country, provider_outcomes::hour))
                     .limit(BATCH_ROWS)
                     .load(c)?;
-                // Whole hours: the rows of the last one may be more than a batch by a few.
-                let Some(last) = hours.last() else { return Ok(0) };
-                diesel::delete(provider_outcomes::table.filter(provider_outcomes::hour.le(*last))).execute(c)
+                keys.iter().try_fold(0, |done, (provider, country, hour)| {
+                    Ok(done + diesel::delete(provider_outcomes::table.find((provider, country, *hour))).execute(c)?)
+                })
             })
         }
         Chore::Audit => on_each!(db, c => {

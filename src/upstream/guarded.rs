@@ -19,7 +19,6 @@ use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
 use budget::RetryBudget;
 
-
 /// Behind the first try.
 const MAX_RETRIES: u32 = 2;
 /// The first pause is up to this; the next up to twice as long.

@@ -166,8 +166,7 @@ impl Scene {
         let (mut apps, mut rules) = (Vec::new(), Vec::new());
         for (cell, dialect) in cells.iter().flat_map(|cell| DIALECTS.map(|dialect| (cell, dialect))) {
             let id = cell.app_id(dialect);
-            let app =
-                format!("id = {id:?}\nname = \"A\"\nupstream = \"local\"\ndialects = [{dialect:?}]");
+            let app = format!("id = {id:?}\nname = \"A\"\nupstream = \"local\"\ndialects = [{dialect:?}]");
             apps.push(app.parse::<toml::Table>().expect("TOML").into());
             let providers = cell.providers(dialect);
             let rule = format!("apps = [{id:?}]\nproviders = {providers:?}");

@@ -47,14 +47,18 @@ fn a_rule_has_its_routes_strategy_unless_it_names_its_own() {
     };
     assert_eq!(line("z").strategy, Strategy::Adaptive);
     assert_eq!(line("x").strategy, Strategy::Adaptive);
-    let weighted = Line { providers: vec![("b".to_owned(), 3), ("a".to_owned(), 1)], strategy: Strategy::Weighted };
+    let weighted =
+        Line { providers: vec![("b".to_owned(), 3), ("a".to_owned(), 1)], strategy: Strategy::Weighted };
     assert_eq!(line("y"), weighted);
 }
 
 #[test]
 fn a_route_that_says_too_little_or_too_much_is_named_by_its_key() {
     let cases = [
-        ("strategy = \"weighted\"", "routes.sms.weights (not set): set one for each of `default`, such as [70, 30]"),
+        (
+            "strategy = \"weighted\"",
+            "routes.sms.weights (not set): set one for each of `default`, such as [70, 30]",
+        ),
         (
             "strategy = \"weighted\"\nweights = [1]",
             "routes.sms.weights (latchkey.toml): must hold one number for each of `default`, not all 0",
@@ -63,7 +67,10 @@ fn a_route_that_says_too_little_or_too_much_is_named_by_its_key() {
             "strategy = \"weighted\"\nweights = [0, 0]",
             "routes.sms.weights (latchkey.toml): must hold one number for each of `default`, not all 0",
         ),
-        ("strategy = \"best\"", "routes.sms.strategy (latchkey.toml): must be one of ordered, weighted, adaptive"),
+        (
+            "strategy = \"best\"",
+            "routes.sms.strategy (latchkey.toml): must be one of ordered, weighted, adaptive",
+        ),
         (
             "[[routes.sms.rules]]\nprefixes = [\"44\"]\nproviders = [\"b\"]",
             "routes.sms.rules[0].prefixes (latchkey.toml): must hold beginnings of numbers in E.164, such as [\"+4477\"]",
@@ -84,10 +91,13 @@ fn a_route_that_says_too_little_or_too_much_is_named_by_its_key() {
 
 #[test]
 fn prices_are_by_provider_and_prefix_and_the_days_money_needs_them() {
-    let text = format!("{TWO}[prices]\ncurrency = \"EUR\"\n[prices.a]\ndefault = 0.05\n\"+1\" = 0.0079\n\"+44\" = 1\n\
-                        [limits]\nspend_per_day = 250.5\n");
+    let text = format!(
+        "{TWO}[prices]\ncurrency = \"EUR\"\n[prices.a]\ndefault = 0.05\n\"+1\" = 0.0079\n\"+44\" = 1\n\
+                        [limits]\nspend_per_day = 250.5\n"
+    );
     let config = parse(&text).expect("no problems");
-    let price = |provider: &str, to: &str| config.prices.price(provider, &Address::parse(to).expect("a number"));
+    let price =
+        |provider: &str, to: &str| config.prices.price(provider, &Address::parse(to).expect("a number"));
     let money = |text: &str| Money::parse(text).expect(text);
     assert_eq!(price("a", "+12015550123"), money("0.0079"));
     assert_eq!(price("a", "+447700900123"), money("1"));

@@ -167,9 +167,7 @@ fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
 
 #[test]
 fn production_sends_to_people_in_listed_countries_alone_c2_c6() {
-    let serves = |policy: &Policy, number: &str| {
-        policy.serves(&Address::parse(number).expect("a number"))
-    };
+    let serves = |policy: &Policy, number: &str| policy.serves(&Address::parse(number).expect("a number"));
     let countries = [Country::of("US"), Country::of("GB")].into();
     let production = Policy { countries, persons_only: true };
     assert!(serves(&production, "+12015550123") && serves(&production, "+447400123456"));

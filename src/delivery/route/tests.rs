@@ -58,7 +58,8 @@ impl Scene {
         if !table.contains_key("routes") {
             table.insert("routes".to_owned(), toml::toml! { sms.default = ["a", "b", "c"] }.into());
         }
-        let config = Config::parse(table, "a test", &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+        let config =
+            Config::parse(table, "a test", &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
         let answers: Answers = Arc::default();
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let providers = names.map(|name| -> Arc<dyn Provider> {
@@ -283,5 +284,8 @@ fn an_adaptive_plan_follows_the_codes_that_came_back_from_the_country_and_the_pr
     assert!(plans.iter().all(|plan| plan == "via b, a (adaptive)"), "{plans:?}");
     let plan = scene.courier.plan(Channel::Sms, &message(&"1".repeat(200)), &[]);
     let money = |text: &str| Money::parse(text).expect(text);
-    assert_eq!((plan.price("a"), plan.price("b"), plan.dearest()), (money("0.02"), money("0.04"), money("0.04")));
+    assert_eq!(
+        (plan.price("a"), plan.price("b"), plan.dearest()),
+        (money("0.02"), money("0.04"), money("0.04"))
+    );
 }

@@ -153,7 +153,13 @@ impl Builder<'_> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
         let providers = (!self.real_providers).then(recorder);
-        let world = World { clock, entropy: self.entropy, providers, upstreams: self.upstreams, source: Some(source) };
+        let world = World {
+            clock,
+            entropy: self.entropy,
+            providers,
+            upstreams: self.upstreams,
+            source: Some(source),
+        };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -274,6 +280,12 @@ impl TestApp {
     /// Has the configuration read again.
     pub async fn reload(&self) -> Answer {
         self.send(self.client.post(format!("http://{}/reload", self.admin_address))).await
+    }
+
+    /// The same from a web page.
+    pub async fn reload_from(&self, origin: &str) -> Answer {
+        let request = self.client.post(format!("http://{}/reload", self.admin_address));
+        self.send(request.header("origin", origin)).await
     }
 
     /// A whole login; the token.
