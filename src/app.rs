@@ -134,9 +134,10 @@ impl App {
         let public_url = web::Data::new(PublicUrl(config.public_url.clone()));
         let public = {
             let (probes, gateway) = (probes.clone(), web::Data::from(Arc::clone(&current)));
+            let apps = config.apps.clone();
             let configure = move |routes: &mut web::ServiceConfig| {
                 routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
-                http::configure(routes);
+                http::configure(routes, &apps);
             };
             listen(public_socket, "server.listen", &config.server, workers, configure)?
         };

@@ -12,13 +12,14 @@ use tokio::sync::Semaphore;
 
 use super::{StartError, World};
 use crate::ambient::{Clock, Entropy};
-use crate::config::{Config, Otp, PepperSource, secret_file};
+use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
 use crate::delivery::{self, Board, Courier, Messages, Provider, Rules};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, Peppers};
 use crate::http::{Backends, Gateway, Health, TrustedProxies};
 use crate::keys::AccessTokens;
 use crate::login::{Login, Pace, Realm};
+use crate::session::Sessions;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Surroundings, Upstream};
@@ -80,6 +81,16 @@ impl Parts {
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         self.health.show(backends.collect::<Backends>());
         self.tokens.serve(Arc::clone(&apps));
+        let sessions = Arc::new(Sessions {
+            store: Arc::clone(&self.store),
+            realms: realms.clone(),
+            tokens: Arc::clone(&self.tokens),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            lifetimes: config.session.lifetimes,
+            chat_tokens: config.session.chat_tokens,
+            metrics: Arc::clone(&self.metrics),
+        });
         let login = Arc::new(Login {
             store: Arc::clone(&self.store),
             courier,
@@ -96,9 +107,12 @@ impl Parts {
             limits: config.limits.clone(),
             metrics: Arc::clone(&self.metrics),
             pace: Arc::clone(&self.pace),
+            tokens: Arc::clone(&self.tokens),
+            lifetimes: config.session.lifetimes,
         });
         Ok(Gateway {
             login,
+            sessions,
             tokens: Arc::clone(&self.tokens),
             apps,
             texts: config.mesibo.clone(),
@@ -111,6 +125,7 @@ impl Parts {
         })
     }
 
+    /// Every backend, ready to be called; those that are given take the place of the configured ones.
     fn build_realms(&self, config: &Config) -> Result<BTreeMap<String, Realm>, StartError> {
         let surroundings = Surroundings {
             clock: Arc::clone(&self.clock),
@@ -119,12 +134,11 @@ impl Parts {
         };
         let mut built = upstream::build(&config.upstreams, &surroundings)?;
         built.extend(self.upstreams.iter().map(|(name, upstream)| (name.clone(), Arc::clone(upstream))));
-        let deadlines = config.upstreams.iter().map(|(name, upstream)| (name, upstream.deadline()));
-        let realms = deadlines.filter_map(|(name, deadline)| {
+        let realm = |(name, config): (&String, &UpstreamConfig)| {
             let upstream = Arc::clone(built.get(name)?);
-            Some((name.clone(), Realm { upstream, deadline }))
-        });
-        Ok(realms.collect())
+            Some((name.clone(), Realm { upstream, deadline: config.deadline() }))
+        };
+        Ok(config.upstreams.iter().filter_map(realm).collect())
     }
 
     fn build_courier(&self, config: &Config) -> Result<Courier, StartError> {

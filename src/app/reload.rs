@@ -48,7 +48,7 @@ macro_rules! same {
 }
 
 /// Listeners, the database, the log, and what tokens out there were made with.
-const FIXED: [Fixed; 19] = [
+const FIXED: [Fixed; 20] = [
     ("mode", same!(mode)),
     ("public_url", same!(public_url)),
     ("server.listen", same!(server.listen)),
@@ -68,7 +68,13 @@ const FIXED: [Fixed; 19] = [
     ("database.deadline", same!(database.deadline)),
     ("session", same!(session)),
     ("log", same!(log)),
+    // An address, and addresses are made at the start.
+    ("apps.chat_token_path", |one, other| chat_token_paths(one) == chat_token_paths(other)),
 ];
+
+fn chat_token_paths(config: &Config) -> BTreeSet<&str> {
+    config.apps.iter().filter_map(|(_, app)| app.chat_token_path.as_deref()).collect()
+}
 
 /// A file's state; why it cannot be looked at where it cannot.
 type Look = Result<(u64, u64, i64, i64), io::ErrorKind>;

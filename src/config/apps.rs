@@ -35,6 +35,8 @@ pub struct App {
     /// How codes may travel, in the order in which they are offered. The first that fits an address is used where a
     /// client names none.
     pub channels: Vec<Channel>,
+    /// A further address of chat tokens, for front ends that exist.
+    pub chat_token_path: Option<String>,
 }
 
 /// How the mesibo dialect spells `result`.
@@ -57,13 +59,17 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Whether a web page of this origin may read answers for an app; for any app, where none is named.
+    /// Whether a web page of this origin may read an answer for an app; where none is named, for those apps that name
+    /// the path, or for any where no app names it.
     #[must_use]
-    pub fn allow_origin(&self, app_id: Option<&str>, origin: &str) -> bool {
+    pub fn allow_origin(&self, app_id: Option<&str>, path: &str, origin: &str) -> bool {
         let lists = |app: &App| app.origins.iter().any(|listed| listed == origin || listed == "*");
+        let names = |app: &&App| app.chat_token_path.as_deref() == Some(path);
+        let all = || self.listed.values().chain(&self.any);
         match app_id {
             Some(id) => self.find(id).is_some_and(lists),
-            None => self.listed.values().chain(&self.any).any(lists),
+            None if all().any(|app| names(&app)) => all().filter(names).any(lists),
+            None => all().any(lists),
         }
     }
 
@@ -118,6 +124,7 @@ pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Ap
             origins: any_page(),
             messages: AppMessages::default(),
             channels: CHANNELS.to_vec(),
+            chat_token_path: None,
         };
         return Apps { listed: BTreeMap::new(), any: Some(any) };
     }
@@ -187,7 +194,17 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
         );
     }
     let channels = read_channels(section);
-    Some(App { name: name?, upstream: upstream?, dialects, result: result?, origins, messages, channels })
+    let chat_token_path = read_chat_token_path(section, &dialects);
+    Some(App {
+        name: name?,
+        upstream: upstream?,
+        dialects,
+        result: result?,
+        origins,
+        messages,
+        channels,
+        chat_token_path,
+    })
 }
 
 /// From what most people can read to what few like.
@@ -219,6 +236,37 @@ fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: 
                    dialects = [\"v1\"]";
         section.problem(key, fix);
     }
+}
+
+fn read_chat_token_path(section: &Section<'_>, dialects: &[Dialect]) -> Option<String> {
+    let path = section.optional::<String>("chat_token_path")?;
+    if !is_free_path(&path) {
+        let fix = "must be a path of its own, such as \"/api/auth/chat-token\": letters, digits, - . _ ~ between single \
+                   slashes, and none of our own addresses";
+        section.problem("chat_token_path", fix);
+    }
+    if !dialects.contains(&Dialect::V1) {
+        section.problem(
+            "chat_token_path",
+            "only the dialect \"v1\" has sessions that get another chat token: add it",
+        );
+    }
+    Some(path)
+}
+
+/// Ours: these, and what lies below the second ones.
+const OUR_PATHS: [&str; 7] =
+    ["index.php", "api.php", "livez", "readyz", "openapi.json", "problems", "metrics"];
+const OUR_FOLDERS: [&str; 4] = ["v1", "tools", ".well-known", "admin"];
+
+/// Whether an operator may give a path a meaning.
+fn is_free_path(path: &str) -> bool {
+    let Some(path) = path.strip_prefix('/') else { return false };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_segment =
+        |segment: &str| !segment.is_empty() && ![".", ".."].contains(&segment) && segment.bytes().all(plain);
+    let first = path.split('/').next().unwrap_or_default();
+    path.split('/').all(is_segment) && !OUR_PATHS.contains(&path) && !OUR_FOLDERS.contains(&first)
 }
 
 fn any_page() -> Vec<String> {

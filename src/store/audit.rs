@@ -5,6 +5,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::schema::audit::dsl;
+use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
 /// What happened.
@@ -32,6 +33,14 @@ pub enum Event {
     ProviderPromoted,
     /// An operator took back what was said of a provider.
     ProviderEnabled,
+    /// A session was born.
+    SessionStarted,
+    /// A refresh token came that was used before: its session was ended.
+    SessionReuse,
+    /// A session was ended.
+    SessionEnded,
+    /// A session got another chat token.
+    ChatTokenMinted,
     /// An operator took the brake off an address.
     GuardOpened,
     /// An operator imported a user.
@@ -54,6 +63,10 @@ impl Event {
             Self::ProviderDisabled => "provider.disabled",
             Self::ProviderPromoted => "provider.promoted",
             Self::ProviderEnabled => "provider.enabled",
+            Self::SessionStarted => "session.started",
+            Self::SessionReuse => "session.reuse",
+            Self::SessionEnded => "session.ended",
+            Self::ChatTokenMinted => "chat_token.minted",
             Self::GuardOpened => "guard.opened",
             Self::UserImported => "user.imported",
         }
@@ -77,6 +90,20 @@ pub struct Subject<'a> {
     pub network: Option<&'a str>,
     /// Anything else; for an operator's act, who and why.
     pub detail: Option<&'a str>,
+}
+
+impl<'a> From<&'a Session> for Subject<'a> {
+    /// Without its network: who acts on a session may be elsewhere.
+    fn from(session: &'a Session) -> Self {
+        Self {
+            realm: Some(&session.realm),
+            app_id: Some(&session.app_id),
+            address: Some(session.address.as_str()),
+            user: Some(session.user.as_str()),
+            detail: Some(session.id.as_str()),
+            ..Self::default()
+        }
+    }
 }
 
 /// Adds to the record.

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -117,7 +117,7 @@ pub fn note(
         dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
         dsl::updated_at.eq(now.as_millis()),
     );
-    on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
+    found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
 }
 
 /// The providers that did not take a message of a challenge.
@@ -137,6 +137,8 @@ pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Resu
 pub struct Verified {
     /// The network that asked for it.
     pub network: String,
+    /// How it travelled.
+    pub channel: Option<Channel>,
     /// The provider that took it, and its own id for the message.
     pub provider: Option<(String, Option<String>)>,
 }
@@ -146,11 +148,15 @@ pub struct Verified {
 /// # Errors
 /// The database's.
 pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
+    type Row = (String, String, Option<String>, Option<String>);
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    let columns = (deliveries::network, deliveries::provider, deliveries::provider_id);
-    let found = on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(columns))
-        .get_result::<(String, Option<String>, Option<String>)>(c)
-        .optional())?;
-    Ok(found.map(|(network, provider, id)| Verified { network, provider: provider.map(|name| (name, id)) }))
+    let row = dsl::deliveries.find(id.as_str());
+    let columns = (deliveries::network, deliveries::channel, deliveries::provider, deliveries::provider_id);
+    let found: Option<Row> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
+    Ok(found.map(|(network, channel, provider, id)| Verified {
+        network,
+        channel: Channel::parse(&channel),
+        provider: provider.map(|name| (name, id)),
+    }))
 }

@@ -10,7 +10,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
-use super::schema::{audit, budgets, challenges, deliveries, guards, provider_outcomes};
+use super::schema::{audit, budgets, challenges, deliveries, guards, provider_outcomes, sessions};
 use crate::domain::time::Timestamp;
 
 /// Rows of one job.
@@ -25,6 +25,7 @@ const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
 const OUTCOME_KEPT: Duration = Duration::from_hours(168);
 const HOUR_MS: i64 = 3_600_000;
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
+const SESSION_KEPT: Duration = Duration::from_hours(720);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
 const AUDIT_KEPT: Duration = Duration::from_hours(9600);
@@ -40,6 +41,8 @@ pub enum Chore {
     Challenges,
     /// Messages that are long past.
     Deliveries,
+    /// Sessions that are long over.
+    Sessions,
     /// Guards that nobody touched for more than a year.
     Guards,
     /// Budgets that are full again.
@@ -52,11 +55,12 @@ pub enum Chore {
 
 impl Chore {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LostDeliveries,
         Self::DeadCodes,
         Self::Challenges,
         Self::Deliveries,
+        Self::Sessions,
         Self::Guards,
         Self::Budgets,
         Self::ProviderOutcomes,
@@ -115,6 +119,15 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
                 let ids: Vec<String> =
                     deliveries::table.filter(past).select(deliveries::id).limit(BATCH_ROWS).load(c)?;
                 diesel::delete(deliveries::table.filter(deliveries::id.eq_any(ids))).execute(c)
+            })
+        }
+        Chore::Sessions => {
+            // One that was ended has expired with it.
+            let past = sessions::expires_at.lt(before(SESSION_KEPT));
+            on_each!(db, c => {
+                let ids: Vec<String> =
+                    sessions::table.filter(past).select(sessions::id).limit(BATCH_ROWS).load(c)?;
+                diesel::delete(sessions::table.filter(sessions::id.eq_any(ids)).filter(past)).execute(c)
             })
         }
         Chore::Guards => {

@@ -39,6 +39,7 @@ mod races;
 mod resilience;
 mod routing;
 mod schema;
+mod sessions;
 mod smtp;
 mod start;
 mod stopping;

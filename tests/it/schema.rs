@@ -214,6 +214,7 @@ on_both! {
             expected!(database, identities),
             expected!(database, provider_outcomes),
             expected!(database, provider_state),
+            expected!(database, sessions),
             expected!(database, users),
         ];
         assert_eq!(all_columns(&database), expected.concat());
@@ -268,7 +269,7 @@ on_both! {
             Backend::Postgres => count(&POSTGRES),
         };
         assert_eq!(database.count("__diesel_schema_migrations"), expected);
-        assert_eq!(tables(&database).len(), 9);
+        assert_eq!(tables(&database).len(), 10);
     }
 }
 

@@ -35,6 +35,25 @@ impl Object for Vars {
     }
 }
 
+/// The text; what is asked of it is found out then.
+#[derive(Debug)]
+struct Message {
+    id: String,
+    text: String,
+}
+
+impl Object for Message {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "id" => Some(Value::from(self.id.as_str())),
+            "text" => Some(Value::from(self.text.as_str())),
+            "gsm7" => Some(Value::from(segments::is_gsm7(&self.text))),
+            "segments" => Some(Value::from(segments::segments(&self.text).2)),
+            _ => None,
+        }
+    }
+}
+
 /// As signatures count time.
 pub(super) fn unix_secs(now: Timestamp) -> i64 {
     now.as_millis().div_euclid(1000)
@@ -98,12 +117,7 @@ impl Standing {
             purpose => subject.purpose,
             locale => subject.locale,
             now => unix_secs(now),
-            msg => context! {
-                id => subject.id,
-                text => subject.text,
-                gsm7 => segments::is_gsm7(subject.text),
-                segments => segments::segments(subject.text).2,
-            },
+            msg => Value::from_object(Message { id: subject.id.to_owned(), text: subject.text.to_owned() }),
             app => context! { name => subject.app_name },
             cfg => self.cfg.clone(),
             vars => self.vars.clone(),
