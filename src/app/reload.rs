@@ -48,7 +48,7 @@ macro_rules! same {
 }
 
 /// Listeners, the database, the log, and what tokens out there were made with.
-const FIXED: [Fixed; 20] = [
+const FIXED: [Fixed; 21] = [
     ("mode", same!(mode)),
     ("public_url", same!(public_url)),
     ("server.listen", same!(server.listen)),
@@ -66,7 +66,9 @@ const FIXED: [Fixed; 20] = [
     ("database.connections", same!(database.connections)),
     ("database.queue", same!(database.queue)),
     ("database.deadline", same!(database.deadline)),
-    ("session", same!(session)),
+    // What a first start made is found by the next look.
+    ("session.key_file", |one, other| one.session.keys.path() == other.session.keys.path()),
+    ("session.access_lifetime", same!(session.access_lifetime)),
     ("log", same!(log)),
     // An address, and addresses are made at the start.
     ("apps.chat_token_path", |one, other| chat_token_paths(one) == chat_token_paths(other)),
