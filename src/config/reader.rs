@@ -259,7 +259,9 @@ impl<'a> Section<'a> {
         let file_key = file_key(key);
         let inline = self.value::<String>(key);
         let path = self.optional::<PathBuf>(&file_key);
-        path.iter().for_each(|path| self.reads(path));
+        if let Some(path) = &path {
+            self.reads(path);
+        }
         match (inline, path) {
             (Some(_), Some(_)) => {
                 self.problem(key, &format!("both it and {file_key} are set; keep one"));

@@ -4,7 +4,7 @@
 //! message goes to one provider after the other until one may have taken it; who is left alone for now is asked only
 //! when nobody else took it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,21 +237,17 @@ impl Courier {
 
     async fn try_each(&self, plan: &Plan, message: &OutgoingCode, report: &mut Report) {
         let mut left = plan.max_tries;
-        let mut skipped = Vec::new();
-        let all = plan.providers.iter().map(|(name, _)| name);
-        let mut line: Vec<(&String, Urgency)> = all.map(|name| (name, Urgency::Spare)).rev().collect();
-        while left > 0 {
-            let Some((name, urgency)) = line.pop() else {
-                // Those who are left alone come last, each once.
-                line = skipped.drain(..).map(|name| (name, Urgency::LastResort)).rev().collect();
-                if line.is_empty() { return } else { continue }
-            };
+        let all = plan.providers.iter().map(|(name, _)| (name, Urgency::Spare));
+        let mut queue: VecDeque<(&String, Urgency)> = all.collect();
+        while left > 0
+            && let Some((name, urgency)) = queue.pop_front()
+        {
             let Some(lane) = self.lanes.get(name) else { continue };
             let before = report.provider.replace(name.clone());
             let Some(result) = lane.send(message, urgency).await else {
                 report.provider = before;
                 if urgency == Urgency::Spare {
-                    skipped.push(name);
+                    queue.push_back((name, Urgency::LastResort));
                 }
                 continue;
             };

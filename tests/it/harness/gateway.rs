@@ -92,7 +92,10 @@ impl FakeGateway {
     pub fn posted_to(&self, phone: &str) -> Vec<Posted> {
         let all = self.state.posted.borrow();
         // Few hold it at all: the load tests have thousands.
-        all.iter().filter(|posted| posted.text.contains(phone) && posted.get("to") == phone).cloned().collect()
+        all.iter()
+            .filter(|posted| posted.text.contains(phone) && posted.get("to") == phone)
+            .cloned()
+            .collect()
     }
 
     /// Everything that was posted, oldest first.
