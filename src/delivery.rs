@@ -45,21 +45,23 @@ pub struct OutgoingCode {
     pub text: Text,
 }
 
+/// A code that came back: its message arrived. No `Debug`.
+pub struct UsedCode {
+    /// Our id of the message.
+    pub id: MessageId,
+    /// The provider's own id for it.
+    pub provider_id: String,
+    /// To whom it was sent.
+    pub to: Address,
+    /// The code.
+    pub code: Code,
+}
+
 /// A provider took the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The provider's own id for it, where it gives one.
     pub provider_id: Option<String>,
-}
-
-/// A message whose code came back.
-pub struct Used {
-    /// Ours.
-    pub message: MessageId,
-    /// The provider's own id for it, where it gave one.
-    pub provider_id: Option<String>,
-    /// To whom it went.
-    pub to: Address,
 }
 
 /// Why a provider did not take a message, sorted by what the caller should do next. Texts are for the log.
@@ -175,8 +177,8 @@ pub trait Provider: Send + Sync {
     fn channel(&self) -> Channel;
     /// Hands the message over. Dropped at the deadline.
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>>;
-    /// Tells the gateway that a code was used; none where it does not ask. An error is for the log.
-    fn feedback<'a>(&'a self, _used: &'a Used) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+    /// Tells the provider that a code came back; `None` where it does not ask for that. Nothing depends on it.
+    fn feedback<'a>(&'a self, _used: &'a UsedCode) -> Option<BoxFuture<'a, Result<(), SendError>>> {
         None
     }
 }

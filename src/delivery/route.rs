@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::board::Board;
 use super::lane::{Lane, Urgency};
-use super::{OutgoingCode, Provider, Receipt, SendError, Used};
+use super::{OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::ambient::{Clock, Entropy, uniform};
 use crate::config::{Charset, PriceBook, Routes, Terms, Trip};
 use crate::domain::channel::Channel;
@@ -21,7 +21,6 @@ use crate::domain::money::Money;
 use crate::domain::phone::Country;
 use crate::domain::segments::{Alphabet, segments};
 use crate::domain::selection::{self, Candidate, Says, Strategy};
-use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
 
 /// What the configuration says about sending.
@@ -144,17 +143,11 @@ impl Courier {
         &self.rules.prices.currency
     }
 
-    /// The code of a message came back: it counts for its provider, which is told where it asks to be. Nobody waits for
-    /// that.
-    pub fn tell_used(&self, provider: &str, used: Used, now: Timestamp) {
-        let country = used.to.country().unwrap_or(Country::UNKNOWN);
-        self.around.board.count_verified(provider, country, now);
+    /// Tells a provider that its code came back, where it asks for that. Nobody waits for it.
+    pub fn tell_used(&self, provider: &str, used: UsedCode) {
         let Some(lane) = self.lanes.get(provider) else { return };
         let Ok(turn) = Arc::clone(&self.telling).try_acquire_owned() else { return };
         let provider = Arc::clone(&lane.provider);
-        if provider.feedback(&used).is_none() {
-            return;
-        }
         tokio::spawn(async move {
             let _turn = turn;
             let Some(telling) = provider.feedback(&used) else { return };
@@ -164,7 +157,7 @@ impl Courier {
                 Ok(Err(error)) => error.to_string(),
                 Err(_elapsed) => "no answer within the deadline".to_owned(),
             };
-            tracing::warn!(provider = provider.name(), message_id = %used.message, error = why, "a provider was not told that its code was used");
+            tracing::warn!(provider = provider.name(), message_id = %used.id, error = why, "a provider was not told that its code was used");
         });
     }
 

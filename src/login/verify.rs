@@ -3,7 +3,7 @@
 use super::draft::network_key;
 use super::mint::{Minted, Person, Ready};
 use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
-use crate::delivery::Used;
+use crate::delivery::UsedCode;
 use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeHash};
@@ -12,6 +12,7 @@ use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
 use crate::domain::pepper::Binding;
+use crate::domain::phone::Country;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
@@ -141,7 +142,7 @@ impl Login {
         let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
         let person = Person { name: verify.name, device: verify.device, client: verify.client };
         match challenge.judge(&guess, now) {
-            Verdict::Right(message) => self.accept(challenge, guess, message, person).await,
+            Verdict::Right(message) => self.accept(challenge, guess, verify.code, message, person).await,
             Verdict::RightAgain => self.accept_again(challenge, person).await,
             Verdict::Wrong => Ok(Verified::Wrong {
                 attempts_left: (self.otp.attempts - challenge.guesses).max(0),
@@ -155,6 +156,7 @@ impl Login {
         &self,
         challenge: Challenge,
         code: CodeHash,
+        given: Code,
         message: MessageId,
         person: Person,
     ) -> Result<Verified, LoginError> {
@@ -186,8 +188,12 @@ impl Login {
             return Ok(Verified::NoChallenge);
         };
         if let Some((provider, provider_id)) = provider {
-            let used = Used { message: brought_by, provider_id, to: challenge.address.clone() };
-            self.courier.tell_used(&provider, used, now);
+            let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
+            self.courier.board().count_verified(&provider, country, now);
+            if let Some(provider_id) = provider_id {
+                let to = challenge.address.clone();
+                self.courier.tell_used(&provider, UsedCode { id: brought_by, provider_id, to, code: given });
+            }
         }
         let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
         self.mint(ready, &realm).await

@@ -81,7 +81,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         ),
         (
             "[providers.testers]\nkind = \"console\"\ncolour = 1",
-            "providers.testers.colour (latchkey.toml): there is no such key; this table knows file, kind",
+            "providers.testers.colour (latchkey.toml): there is no such key; this table knows charset, countries, file, kind, per_second",
         ),
         (
             "[routes.fax]",

@@ -12,6 +12,7 @@ use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
 use crate::domain::selection::{Ruling, Tally};
+use crate::domain::time::Timestamp;
 
 type Answers = Arc<Mutex<BTreeMap<String, Result<Receipt, SendError>>>>;
 
@@ -37,6 +38,13 @@ impl Provider for Scripted {
             Some(answer) => std::future::ready(answer.clone()).boxed(),
             None => std::future::pending().boxed(),
         }
+    }
+
+    fn feedback<'a>(&'a self, used: &'a UsedCode) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        (self.name != "c").then(|| {
+            self.log.lock().unwrap().push(format!("{} told of {}", self.name, used.provider_id));
+            std::future::ready(Ok(())).boxed()
+        })
     }
 }
 
@@ -289,4 +297,21 @@ fn an_adaptive_plan_follows_the_codes_that_came_back_from_the_country_and_the_pr
         (plan.price("a"), plan.price("b"), plan.dearest()),
         (money("0.02"), money("0.04"), money("0.04"))
     );
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_is_told_once_that_its_code_was_used_and_nobody_waits_for_it() {
+    let scene = Scene::new("");
+    let used = |provider_id: &str| {
+        let OutgoingCode { id, to, code, .. } = message("1");
+        UsedCode { id, provider_id: provider_id.to_owned(), to, code }
+    };
+    for name in ["a", "c", "gone"] {
+        scene.courier.tell_used(name, used("VE1"));
+    }
+    assert!(scene.log.lock().unwrap().is_empty(), "nothing is done in place");
+    while scene.log.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*scene.log.lock().unwrap(), ["a told of VE1"]);
 }
