@@ -8,6 +8,7 @@
 mod birth;
 mod draft;
 mod mint;
+mod note;
 mod pace;
 mod start;
 mod verify;
@@ -106,7 +107,7 @@ pub struct Login {
     /// What came of it all.
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
     /// The tokens of sessions.
     pub tokens: Arc<AccessTokens>,
     /// How long sessions last.

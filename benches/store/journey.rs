@@ -129,6 +129,7 @@ impl Login {
             provider: Some("console".to_owned()),
             provider_id: None,
             error: None,
+            failed: Vec::new(),
         };
         deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())
     }

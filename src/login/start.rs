@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use super::draft::{Refusal, address_key};
 use super::{Login, LoginError, SEND_DEADLINE, Wait};
-use crate::delivery::{Occasion, OutgoingCode, Report, SendError};
+use crate::delivery::{Occasion, OutgoingCode, SendError};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
-use crate::domain::ids::{ChallengeId, ClientSecret};
+use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, Key};
-use crate::store::deliveries::{self, Outcome, Status};
+use crate::store::deliveries;
 use crate::store::{AnyConnection, guards};
 
 /// Somebody asks for a code.
@@ -60,6 +60,8 @@ pub(super) struct Order {
     pub(super) realm: String,
     pub(super) address: Address,
     pub(super) channel: Channel,
+    /// Those that lead to the address, in the order of the app.
+    channels: Vec<Channel>,
     languages: Vec<String>,
     pub(super) client: ClientIp,
 }
@@ -140,6 +142,8 @@ struct Current {
     challenge: Option<Challenge>,
     guard: Option<Guard>,
     budget: Option<Budget>,
+    /// Providers that did not take an earlier code of the challenge.
+    failed: Vec<String>,
 }
 
 impl Login {
@@ -160,7 +164,7 @@ impl Login {
         };
         // A second try, when somebody changed the challenge between our read and our write.
         for _ in 0..2 {
-            let current = self.read_current(&order).await?;
+            let current = self.read_current(&order, None).await?;
             if let Some(answer) = self.send(&order, None, current).await? {
                 return Ok(answer);
             }
@@ -197,7 +201,7 @@ impl Login {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
-            let current = Current { challenge: Some(challenge), ..self.read_current(&order).await? };
+            let current = self.read_current(&order, Some(challenge)).await?;
             if let Some(answer) = self.send(&order, Some(&resend.secret), current).await? {
                 return Ok(answer);
             }
@@ -210,26 +214,20 @@ impl Login {
         let Start { dialect, app_id, address, channel, languages, client } = start;
         let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
         let app = app.ok_or(Started::UnknownApp)?;
-        let natural = match &address {
-            Address::Phone(_) => Channel::Sms,
-            Address::Email(_) if !self.email.login => return Err(Started::EmailLoginOff),
-            Address::Email(_) => Channel::Email,
-        };
-        let channel = channel.unwrap_or(natural);
-        if !self.channels(&address).contains(&channel) {
-            return Err(Started::ChannelNotOffered);
+        if matches!(address, Address::Email(_)) && !self.email.login {
+            return Err(Started::EmailLoginOff);
         }
+        let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
+        let offered =
+            app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel));
+        let channels: Vec<Channel> = offered.collect();
+        let channel = channel.or(channels.first().copied()).filter(|channel| channels.contains(channel));
+        let channel = channel.ok_or(Started::ChannelNotOffered)?;
         if !self.policy.serves(&address) {
             return Err(Started::NotServed);
         }
         let (app_name, realm) = (app.name.clone(), app.upstream.clone());
-        Ok(Order { dialect, app_id, app_name, realm, address, channel, languages, client })
-    }
-
-    /// The channels that lead to an address.
-    fn channels(&self, address: &Address) -> Vec<Channel> {
-        let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
-        Channel::ALL.into_iter().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
+        Ok(Order { dialect, app_id, app_name, realm, address, channel, channels, languages, client })
     }
 
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
@@ -265,46 +263,39 @@ impl Login {
         let fresh = (start.dialect == Dialect::V1 && secret.is_none())
             .then(|| ClientSecret::generate(&*self.entropy));
         let secret = secret.or(fresh.as_ref());
-        let draft = match self.draft(start, secret, current.challenge, &code, closed, now).await? {
-            Ok(draft) => Arc::new(draft),
+        let mut draft = match self.draft(start, secret, current.challenge, &code, closed, now).await? {
+            Ok(draft) => draft,
             Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
         };
+        let outgoing = self.compose(start, draft.delivery.id.clone(), code);
+        let plan = self.courier.plan(start.channel, &outgoing, &current.failed);
+        draft.decide(&plan, &self.limits);
+        let draft = Arc::new(draft);
         let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
         let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
             Ok(next_send_at) => next_send_at,
             Err(Refusal::Changed) => return Ok(None),
-            Err(Refusal::Spent(until)) => {
+            Err(refusal @ (Refusal::Spent(until) | Refusal::OutOfMoney(until))) => {
+                if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
+                    tracing::error!(
+                        alarm = true,
+                        "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
+                    );
+                }
                 // Somebody may have been quicker by a moment: then their code is the one that is valid.
-                let current = self.read_current(start).await?;
+                let current = self.read_current(start, None).await?;
                 return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
             }
         };
 
-        let text = self.messages.write(&Occasion {
-            app_id: &start.app_id,
-            app_name: &start.app_name,
-            channel: start.channel,
-            languages: &start.languages,
-            code: &code,
-            lifetime: self.otp.lifetime,
-        });
-        let outgoing = OutgoingCode {
-            id: draft.delivery.id.clone(),
-            to: start.address.clone(),
-            code,
-            app_id: start.app_id.clone(),
-            app_name: start.app_name.clone(),
-            lifetime: self.otp.lifetime,
-            text,
-        };
         if closed {
             tokio::time::sleep(self.pace.of(start.channel)).await;
         } else {
             let from = self.clock.now();
-            let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
+            let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
             self.pace.note(start.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft.delivery.challenge, &outgoing, report);
+            self.note(&draft, &outgoing, &plan, report);
             if let Some(failure) = failure {
                 return Ok(Some(failure));
             }
@@ -314,7 +305,7 @@ impl Login {
             secret: secret.cloned(),
             channel: start.channel,
             to: start.address.masked(),
-            channels: self.channels(&start.address),
+            channels: start.channels.clone(),
             next_send: next_send_at.wait_from(now),
             next_guess: match opening {
                 Opening::At(at) => at.wait_from(now),
@@ -325,61 +316,52 @@ impl Login {
         }))))
     }
 
-    /// What there is about an address. A `/v1` start never sees another's challenge.
-    async fn read_current(&self, start: &Order) -> Result<Current, LoginError> {
+    /// The message that brings a code.
+    fn compose(&self, start: &Order, id: MessageId, code: Code) -> OutgoingCode {
+        let text = self.messages.write(&Occasion {
+            app_id: &start.app_id,
+            app_name: &start.app_name,
+            channel: start.channel,
+            languages: &start.languages,
+            code: &code,
+            lifetime: self.otp.lifetime,
+        });
+        OutgoingCode {
+            id,
+            to: start.address.clone(),
+            code,
+            app_id: start.app_id.clone(),
+            app_name: start.app_name.clone(),
+            lifetime: self.otp.lifetime,
+            text,
+        }
+    }
+
+    /// What there is about an address, and about the challenge that is known already. A `/v1` start never sees
+    /// another's challenge.
+    async fn read_current(&self, start: &Order, known: Option<Challenge>) -> Result<Current, LoginError> {
         let by_address = || Key::Mesibo { app_id: start.app_id.clone(), address: start.address.clone() };
         let key = (start.dialect == Dialect::Mesibo).then(by_address);
         let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
+        let known_id = known.as_ref().map(|challenge| challenge.id.clone());
         let read = move |db: &mut AnyConnection| {
+            let challenge = key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?;
+            let id = known_id.as_ref().or(challenge.as_ref().map(|challenge| &challenge.id));
             Ok(Current {
-                challenge: key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?,
+                failed: id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?,
+                challenge,
                 guard: guards::find(db, &realm, &address)?,
                 budget: budgets::find(db, &address_key(&address))?,
             })
         };
-        Ok(self.store.read(read).await?)
+        let current = self.store.read(read).await?;
+        Ok(Current { challenge: known.or(current.challenge), ..current })
     }
 
     /// Whether codes can be added to a challenge, and guesses made.
     pub(super) fn is_waiting(&self, challenge: &Challenge) -> bool {
         let waiting = matches!(challenge.state, State::Waiting(_));
         waiting && challenge.guesses < self.otp.attempts && challenge.expires_at > self.clock.now()
-    }
-
-    /// Writes down what became of a message. Nobody waits for it: a lost note becomes `unknown` by itself.
-    fn note(&self, challenge: &ChallengeId, message: &OutgoingCode, report: Report) {
-        let (status, provider_id, error) = match report.result {
-            Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
-            Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
-            Err(error) => (Status::Failed, None, Some(error)),
-        };
-        if let Some(error) = &error {
-            tracing::error!(
-                message_id = %message.id,
-                to = message.to.masked(),
-                provider = report.provider,
-                error = %error,
-                "a code was not delivered"
-            );
-        }
-        let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
-        let kind = error.as_ref().map(SendError::kind);
-        self.metrics.count_delivery(report.provider.as_deref(), kind.unwrap_or("accepted"));
-        let outcome = Outcome { status, provider: report.provider, provider_id, error: kind };
-        let (id, now, rate) = (message.id.clone(), self.clock.now(), self.limits.per_address);
-        let challenge = challenge.clone();
-        let key = address_key(message.to.as_str());
-        self.store.write_detached("noting a delivery", move |db| {
-            let noted = deliveries::note(db, &id, &outcome, now)?;
-            if noted && outcome.status == Status::Failed {
-                // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
-                challenges::withdraw_code(db, &challenge, &id)?;
-            }
-            if noted && refund {
-                budgets::refund_address(db, &key, rate)?;
-            }
-            Ok(())
-        });
     }
 }
 

@@ -65,6 +65,26 @@ diesel::table! {
         deadline_at -> BigInt,
         updated_at -> BigInt,
         verified_at -> Nullable<BigInt>,
+        failed_providers -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    provider_state (provider) {
+        provider -> Text,
+        state -> Text,
+        until -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    provider_outcomes (provider, country, hour) {
+        provider -> Text,
+        country -> Text,
+        hour -> BigInt,
+        sent -> BigInt,
+        verified -> BigInt,
     }
 }
 

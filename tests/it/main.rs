@@ -37,6 +37,7 @@ mod operator;
 mod purge;
 mod races;
 mod resilience;
+mod routing;
 mod schema;
 mod sessions;
 mod smtp;
