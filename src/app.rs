@@ -170,6 +170,7 @@ impl App {
             pace: Pace::default(),
             tokens: Arc::clone(&tokens),
             lifetimes: config.session.lifetimes,
+            accounts: config.session.accounts,
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),

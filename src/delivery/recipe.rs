@@ -58,6 +58,8 @@ pub(crate) struct Recipe {
     /// Where it is known to work; everywhere when empty.
     countries: Vec<String>,
     examples: Vec<file::Example>,
+    /// Whether it sends the text, not just the code: only then it can carry a notice.
+    carries_text: bool,
 }
 
 impl Recipe {
@@ -119,6 +121,7 @@ impl Recipe {
             max_response: limits.max_response,
             countries: limits.countries.clone(),
             examples: file.example,
+            carries_text: head.text.contains("msg.text"),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a start writes: the code in its place, the message, the record, the budgets. All of it, or nothing.
 
 use super::start::Order;
-use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE};
+use super::{LEASE_MARGIN, Login, LoginError, SEND_DEADLINE};
 use crate::config::Limits;
 use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
 use crate::domain::code::Code;
@@ -112,7 +112,7 @@ impl Login {
         };
         let binding = Binding {
             realm: &start.realm,
-            purpose: PURPOSE,
+            purpose: &start.purpose.as_str(),
             challenge: &id,
             address: &start.address,
             client_secret: secret,
@@ -135,7 +135,7 @@ impl Login {
                 let new = NewChallenge {
                     id: id.clone(),
                     dialect: start.dialect,
-                    purpose: PURPOSE,
+                    purpose: start.purpose.clone(),
                     app_id: start.app_id.clone(),
                     realm: start.realm.clone(),
                     address: start.address.clone(),

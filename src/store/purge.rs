@@ -23,7 +23,8 @@ const CHALLENGE_KEPT: Duration = DAY;
 /// How far back dead codes are looked for.
 const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
-const SESSION_KEPT: Duration = Duration::from_hours(720);
+/// As long as a number can be idle before it may have changed hands: their last use says whether it was.
+const SESSION_KEPT: Duration = Duration::from_hours(9600);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
 const AUDIT_KEPT: Duration = Duration::from_hours(9600);

@@ -15,6 +15,7 @@ use crate::ambient::Clock;
 use crate::config::{RecipeProvider, SettingValue};
 use crate::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use crate::domain::channel::Channel;
+use crate::domain::code::Code;
 use crate::outbound::redact::Redactor;
 use crate::outbound::request::Request;
 use crate::outbound::template::LoadError;
@@ -120,7 +121,7 @@ impl Gateway {
             to: &message.to,
             channel: self.channel.as_str(),
             text: &message.text.body,
-            code: message.code.reveal(),
+            code: message.code.as_ref().map_or("", Code::reveal),
             ttl_s: message.lifetime.as_secs(),
             purpose: PURPOSE,
             locale: &message.text.locale,
@@ -144,6 +145,11 @@ impl Gateway {
             && !self.recipe.countries.contains(&country)
         {
             return Attempt::failed(SendError::Unroutable(format!("the recipe does not serve {country}")));
+        }
+        if message.code.is_none() && !self.recipe.carries_text {
+            return Attempt::failed(SendError::Unroutable(
+                "the recipe sends codes alone, no texts".to_owned(),
+            ));
         }
         let request = match self.make(message) {
             Ok(request) => request,
@@ -202,7 +208,7 @@ impl Gateway {
         verdict: &Verdict,
         redactor: &Redactor,
     ) -> String {
-        let quote = |text: &str| redactor.quote(text, Some(message.code.reveal()));
+        let quote = |text: &str| redactor.quote(text, message.code.as_ref().map(Code::reveal));
         let mut text = format!("HTTP status {}", answer.status);
         if verdict.rule.is_none() && (300..400).contains(&answer.status) {
             let fix = format!(

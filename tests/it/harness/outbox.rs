@@ -7,12 +7,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use latchkey::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use latchkey::domain::channel::Channel;
+use latchkey::domain::code::Code;
 
 /// A message that was sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sent {
     pub id: String,
     pub to: String,
+    /// Empty: a notice.
     pub code: String,
     pub locale: String,
     pub text: String,
@@ -43,7 +45,8 @@ impl Outbox {
 
     /// The code that landed last.
     pub fn last_code(&self) -> String {
-        self.sent().last().expect("a code was sent").code.clone()
+        let codes = self.sent().into_iter().map(|sent| sent.code).filter(|code| !code.is_empty());
+        codes.last().expect("a code was sent")
     }
 
     /// A code of the same form that was never sent.
@@ -74,7 +77,7 @@ impl Provider for Recorder {
             Err(error)
         } else {
             let (id, to) = (message.id.to_string(), message.to.as_str().to_owned());
-            let code = message.code.reveal().to_owned();
+            let code = message.code.as_ref().map_or("", Code::reveal).to_owned();
             let (locale, text) = (message.text.locale.clone(), message.text.body.to_string());
             self.0.sent.lock().unwrap().push(Sent { id, to, code, locale, text });
             Ok(Receipt { provider_id: None })

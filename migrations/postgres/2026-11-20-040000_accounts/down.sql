@@ -1,0 +1,2 @@
+DROP INDEX identities_upstream;
+DROP INDEX identities_user;
