@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::draft::network_key;
 use super::{Login, LoginError, Wait};
+use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, State, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeHash};
@@ -162,7 +163,7 @@ fn why_not(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Refusal,
 pub(super) struct RightCode {
     pub(super) challenge: ChallengeId,
     pub(super) realm: String,
-    pub(super) address: String,
+    pub(super) address: Address,
     pub(super) app_id: String,
     pub(super) message: MessageId,
     /// At which a network gets a send back.
@@ -174,7 +175,7 @@ impl RightCode {
         Self {
             challenge: challenge.id.clone(),
             realm: challenge.realm.clone(),
-            address: challenge.address.as_str().to_owned(),
+            address: challenge.address.clone(),
             app_id: challenge.app_id.clone(),
             message,
             credit,
@@ -196,7 +197,7 @@ pub(super) fn use_up(
     if !grants::consume(db, &right.challenge, &consumption, now)? {
         return Err(Abort::Refused(Lost));
     }
-    guards::open(db, &right.realm, &right.address)?;
+    guards::open(db, &right.realm, right.address.as_str())?;
     if let Some(deliveries::Verified { network, .. }) = delivery {
         budgets::credit_network(db, &network_key(&network), right.credit, now)?;
         if let Some(site) = site_of(&network) {
@@ -206,7 +207,7 @@ pub(super) fn use_up(
     let about = Subject {
         realm: Some(&right.realm),
         app_id: Some(&right.app_id),
-        address: Some(&right.address),
+        address: Some(right.address.as_str()),
         challenge: Some(right.challenge.as_str()),
         user: Some(consumption.user.as_str()),
         ..Subject::default()

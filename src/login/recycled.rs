@@ -7,6 +7,7 @@
 use diesel::result::Error;
 
 use crate::domain::account::{AccountRules, Owner, Recycled};
+use crate::domain::address::Address;
 use crate::domain::challenge::Dialect;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
@@ -17,7 +18,7 @@ use crate::store::{AnyConnection, identities, sessions};
 /// Somebody has proved to hold an address.
 pub(super) struct Arrival<'a> {
     pub(super) realm: &'a str,
-    pub(super) address: &'a str,
+    pub(super) address: &'a Address,
     /// The wire that they came over: only one of them can ask.
     pub(super) dialect: Dialect,
     /// What they said whose the account is.
@@ -44,14 +45,15 @@ impl Arrival<'_> {
         rules: AccountRules,
         now: Timestamp,
     ) -> Result<Settled, Error> {
-        if rules.recycled == Recycled::Keep {
+        // Mailboxes are not given away.
+        if rules.recycled == Recycled::Keep || matches!(self.address, Address::Email(_)) {
             return self.sign_in(db, now);
         }
-        if let Some(holder) = users::touch_recent(db, self.realm, self.address, idle_since(rules, now), now)?
-        {
+        let (realm, address) = (self.realm, self.address.as_str());
+        if let Some(holder) = users::touch_recent(db, realm, address, idle_since(rules, now), now)? {
             return Ok(Settled::User(holder, false));
         }
-        let Some((holder, since)) = idle(db, self.realm, self.address, rules, now)? else {
+        let Some((holder, since)) = idle(db, realm, address, rules, now)? else {
             return self.sign_in(db, now);
         };
         let owner = match (rules.recycled, self.dialect) {
@@ -62,7 +64,7 @@ impl Arrival<'_> {
         match owner {
             Some(Owner::Keep) => self.sign_in(db, now),
             Some(Owner::Fresh) => {
-                part(db, self.realm, self.address, &holder, now)?;
+                part(db, realm, address, &holder, now)?;
                 self.sign_in(db, now)
             }
             None => Ok(Settled::Ask(holder, since)),
@@ -70,13 +72,14 @@ impl Arrival<'_> {
     }
 
     fn sign_in(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Settled, Error> {
-        let (mut holder, is_new) = users::sign_in(db, self.realm, self.address, self.fresh, now)?;
+        let (realm, address) = (self.realm, self.address.as_str());
+        let (mut holder, is_new) = users::sign_in(db, realm, address, self.fresh, now)?;
         // Somebody who has another number now is known by this one still: their chats are not this user's.
         if is_new
             && let Some(spelled) = self.spelled
-            && identities::is_known(db, self.realm, spelled)?
+            && identities::is_known(db, realm, spelled)?
         {
-            identities::set_upstream_id(db, self.realm, self.address, holder.user.as_str())?;
+            identities::set_upstream_id(db, realm, address, holder.user.as_str())?;
             holder.upstream_id = Some(holder.user.to_string());
         }
         Ok(Settled::User(holder, is_new))
@@ -87,15 +90,15 @@ impl Arrival<'_> {
 pub(super) fn take_away(
     db: &mut AnyConnection,
     realm: &str,
-    address: &str,
+    address: &Address,
     rules: AccountRules,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    if rules.recycled == Recycled::Keep {
+    if rules.recycled == Recycled::Keep || matches!(address, Address::Email(_)) {
         return Ok(false);
     }
-    match idle(db, realm, address, rules, now)? {
-        Some((holder, _)) => part(db, realm, address, &holder, now),
+    match idle(db, realm, address.as_str(), rules, now)? {
+        Some((holder, _)) => part(db, realm, address.as_str(), &holder, now),
         None => Ok(false),
     }
 }

@@ -5,6 +5,7 @@ use super::mint::{Minted, Person, Ready};
 use super::recycled::{Arrival, Settled};
 use super::{Login, LoginError, MintFailed, Realm, Wait};
 use crate::domain::account::{AccountRules, Owner};
+use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, State};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeHash};
@@ -150,7 +151,7 @@ impl Login {
         let (rules, dialect) = (self.accounts, challenge.dialect);
         let write = move |db: &mut AnyConnection| {
             let spelled = spelled.as_deref();
-            let (realm, address, fresh) = (right.realm.as_str(), right.address.as_str(), &consumption.user);
+            let (realm, address, fresh) = (right.realm.as_str(), &right.address, &consumption.user);
             let arrival = Arrival { realm, address, dialect, owner: None, fresh, spelled };
             consume(db, &right, &consumption, (&arrival, rules), now)
         };
@@ -182,7 +183,7 @@ impl Login {
             if leased.is_none() {
                 return Err(Abort::Refused(NotTaken::Lost));
             }
-            guards::open(db, &again.realm, &again.address)?;
+            guards::open(db, &again.realm, again.address.as_str())?;
             again.settle(db, now)
         };
         let (holder, is_fresh) = match self.store.write(take).await? {
@@ -281,7 +282,7 @@ struct Again {
     id: ChallengeId,
     dialect: Dialect,
     realm: String,
-    address: String,
+    address: Address,
     /// Whom it is for.
     user: Option<UserId>,
     owner: Option<Owner>,
@@ -303,7 +304,7 @@ impl Login {
             id: challenge.id.clone(),
             dialect: challenge.dialect,
             realm: challenge.realm.clone(),
-            address: challenge.address.as_str().to_owned(),
+            address: challenge.address.clone(),
             user: match &challenge.state {
                 State::Proved(proof) => Some(proof.grant.user.clone()),
                 State::Waiting(_) => None,
@@ -322,7 +323,7 @@ impl Again {
     fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Settled, Abort<NotTaken>> {
         let Self { realm, address, dialect, owner, .. } = self;
         // The address may have been changed since, and be another's.
-        let holder = users::find(db, realm, address)?;
+        let holder = users::find(db, realm, address.as_str())?;
         if holder.map(|holder| holder.user) != self.user {
             return Err(Abort::Refused(NotTaken::Gone));
         }

@@ -45,7 +45,7 @@ fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
 }
 
 fn with(grant: &GrantToken) -> Complete {
-    Complete { grant: grant.clone(), device: None, client: client() }
+    Complete { grant: grant.clone(), owner: None, device: None, client: client() }
 }
 
 async fn verify(app: &TestApp, id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verified {

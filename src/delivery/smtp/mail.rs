@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_html_part_is_escaped_and_sets_the_code_off() {
-        let html = to_html("<A&B> 'x' code 123456.\nNever \"share\" it, 123456.", "123456", "ar");
+        let html = to_html("<A&B> 'x' code 123456.\nNever \"share\" it, 123456.", Some("123456"), "ar");
         assert!(html.contains("&lt;A&amp;B&gt; &#39;x&#39; code <strong"), "{html}");
         assert!(html.contains(">123456</strong>.<br>\nNever &quot;share&quot; it, 123456."), "{html}");
         assert!(html.contains("<html lang=\"ar\" dir=\"rtl\">"), "{html}");

@@ -80,8 +80,8 @@ async fn unlink(request: HttpRequest, payload: web::Payload, gateway: web::Data<
 
 impl Gateway {
     async fn v1_ask_for_address(&self, asker: &Asker, new: NewAddress) -> Result<Reply, Problem> {
-        let asked = self.login.ask_for_address(bearer(asker)?, new).await;
-        answer::started(asked.map_err(|error| problem(&error))?, self.login.otp.length)
+        let started = self.login.ask_for_address(bearer(asker)?, new).await;
+        answer::started(started.map_err(|error| problem(&error))?, self.login.otp.length)
     }
 
     async fn v1_confirm_address(

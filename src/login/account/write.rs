@@ -116,7 +116,7 @@ impl Change {
         if identities::add(db, realm, new, &self.user, upstream_id, now)? {
             return Ok(true);
         }
-        Ok(recycled::take_away(db, realm, new, self.rules, now)?
+        Ok(recycled::take_away(db, realm, &self.address, self.rules, now)?
             && identities::add(db, realm, new, &self.user, upstream_id, now)?)
     }
 

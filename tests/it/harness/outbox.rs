@@ -59,16 +59,16 @@ impl Outbox {
     }
 }
 
-/// The outbox as a provider.
-pub struct Recorder(pub Arc<Outbox>);
+/// The outbox as a provider of a channel.
+pub struct Recorder(pub Arc<Outbox>, pub Channel);
 
 impl Provider for Recorder {
     fn name(&self) -> &'static str {
-        "console"
+        if self.1 == Channel::Email { "mail" } else { "console" }
     }
 
     fn channel(&self) -> Channel {
-        Channel::Sms
+        self.1
     }
 
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>> {
