@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
 use crate::delivery::{self, Courier, Messages, Provider};
+use crate::domain::account::{AccountRules, Recycled};
+use crate::domain::address::Address;
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
@@ -139,6 +141,7 @@ impl App {
             metrics: Arc::clone(&metrics),
         };
         let realms = build_realms(&config.upstreams, upstreams, &surroundings)?;
+        warn_of_shared_numbers(&realms, config.session.accounts);
         let sessions = Arc::new(Sessions {
             store: Arc::clone(&store),
             realms: realms.clone(),
@@ -277,6 +280,19 @@ impl App {
         }
         store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Where a backend knows users by their numbers, a new user of an old number is the old one there.
+fn warn_of_shared_numbers(realms: &BTreeMap<String, Realm>, rules: AccountRules) {
+    let Ok(sample) = Address::parse("+12015550123") else { return };
+    let by_number = realms.iter().filter(|(_, realm)| realm.upstream.id_by_address(&sample).is_some());
+    for (name, _) in by_number.filter(|_| rules.recycled != Recycled::Keep) {
+        tracing::warn!(
+            upstream = name,
+            "session.recycled does not separate users at this backend: it knows them by their numbers, so that whoever \
+             gets an old number gets its chats; set \"keep\", or know this"
+        );
     }
 }
 

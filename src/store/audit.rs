@@ -43,6 +43,8 @@ pub enum Event {
     NumberRecycled,
     /// An operator took the brake off an address.
     GuardOpened,
+    /// An operator ended all sessions of a user.
+    SessionsEnded,
     /// An operator imported a user.
     UserImported,
 }
@@ -68,6 +70,7 @@ impl Event {
             Self::EmailUnlinked => "email.unlinked",
             Self::NumberRecycled => "number.recycled",
             Self::GuardOpened => "guard.opened",
+            Self::SessionsEnded => "sessions.ended",
             Self::UserImported => "user.imported",
         }
     }

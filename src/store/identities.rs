@@ -38,6 +38,16 @@ pub fn lock(db: &mut AnyConnection, user: &UserId) -> Result<bool, Error> {
     found_its_row!(db, touch, users::created_at)
 }
 
+/// Whoever holds an address, in each realm.
+///
+/// # Errors
+/// The database's.
+pub fn holders(db: &mut AnyConnection, address: &str) -> Result<Vec<(String, UserId)>, Error> {
+    let same = dsl::identities.filter(dsl::address.eq(address)).order(dsl::realm);
+    let rows = on_each!(db, c => same.select((dsl::realm, dsl::user_id)).load::<(String, String)>(c))?;
+    Ok(rows.into_iter().map(|(realm, user)| (realm, UserId::from_stored(user))).collect())
+}
+
 /// The addresses that lead to a user.
 ///
 /// # Errors

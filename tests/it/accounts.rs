@@ -2,6 +2,7 @@
 
 mod crashes;
 mod email;
+mod operator;
 mod phone;
 mod purposes;
 mod recycled;

@@ -45,8 +45,8 @@ impl Outbox {
 
     /// The code that landed last.
     pub fn last_code(&self) -> String {
-        let codes = self.sent().into_iter().map(|sent| sent.code).filter(|code| !code.is_empty());
-        codes.last().expect("a code was sent")
+        let mut codes = self.sent().into_iter().map(|sent| sent.code).filter(|code| !code.is_empty());
+        codes.next_back().expect("a code was sent")
     }
 
     /// A code of the same form that was never sent.
