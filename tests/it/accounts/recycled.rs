@@ -168,6 +168,7 @@ on_both! {
         let clock = Arc::new(ManualClock::new(now()));
         for (policy, status) in [("keep", 409), ("fresh", 200), ("ask", 200)] {
             let app = TestApp::builder(&database).clock(&clock).set("session.recycled", policy).start();
+            app.advance(600);
             log_in(&app, OTHER).await;
             app.advance(180 * DAY);
             let held = log_in(&app, NUMBER).await;
