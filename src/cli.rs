@@ -12,6 +12,7 @@ mod reload;
 mod ruling;
 mod serve;
 mod upstream;
+mod user;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ enum Command {
     /// Look after the keys that access tokens are signed with.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look at one user, and end their sessions.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Bring users along.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -144,6 +148,27 @@ enum GuardCommand {
 enum KeysCommand {
     /// Let the next key sign, and publish a new one to follow it. Servers that run take it in.
     Rotate,
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Show whoever holds a number or mailbox: their addresses, and their sessions.
+    Show {
+        /// In any spelling.
+        address: String,
+    },
+    /// End all sessions of whoever holds a number or mailbox, and revoke their chat tokens where the backend can. It is
+    /// recorded.
+    EndSessions {
+        /// In any spelling.
+        address: String,
+        /// Who does it, for the record.
+        #[arg(long)]
+        by: String,
+        /// Why, for the record.
+        #[arg(long)]
+        why: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -261,6 +286,13 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         }
         Command::Upstream(UpstreamCommand::List) => upstream::list(&load()?, out)?,
         Command::Upstream(UpstreamCommand::Check { name }) => upstream::check(&load()?, &name, out).await?,
+        Command::User(UserCommand::Show { address }) => {
+            user::show(&open_store(&load()?)?, &address, out).await?;
+        }
+        Command::User(UserCommand::EndSessions { address, by, why }) => {
+            let config = load()?;
+            user::end_sessions(&config, &open_store(&config)?, &address, (&by, &why), out).await?;
+        }
         Command::Users(UsersCommand::Import { file, upstream }) => {
             let config = load()?;
             import::run(&config, &open_store(&config)?, &file, upstream, out).await?;

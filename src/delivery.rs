@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::board::{Board, Hour, Pair, hour_of};
-pub use self::messages::{Long, Messages, Occasion, Text};
+pub use self::messages::{Long, Messages, Notice, Occasion, Text};
 pub use self::route::{Courier, Plan, Report, Rules, Surroundings};
 use crate::ambient::Clock;
 use crate::config::ProviderConfig;
@@ -27,14 +27,14 @@ use crate::domain::channel::Channel;
 use crate::domain::code::Code;
 use crate::domain::ids::MessageId;
 
-/// A code on its way out. No `Debug`.
+/// A code, or a notice, on its way out. No `Debug`.
 pub struct OutgoingCode {
     /// Ours; the same on every try.
     pub id: MessageId,
     /// To whom.
     pub to: Address,
-    /// The code.
-    pub code: Code,
+    /// The code. None: a notice, whose text is all there is.
+    pub code: Option<Code>,
     /// The app as its client names it.
     pub app_id: String,
     /// What the app calls itself.

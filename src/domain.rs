@@ -4,6 +4,7 @@
 //! is secret has no `Debug`, and each decision (is this code right? may this address guess, or be sent to?) is made
 //! in exactly one function.
 
+pub mod account;
 pub mod address;
 pub mod breaker;
 pub mod challenge;
@@ -23,6 +24,7 @@ pub mod money;
 pub mod network;
 pub mod pepper;
 pub mod phone;
+pub mod purpose;
 pub mod refresh;
 pub mod segments;
 pub mod selection;

@@ -14,7 +14,7 @@
 //! | 3 | [`http`] | the public listener: parses and renders, decides nothing |
 //! | 3 | [`admin`] | the operator's listener |
 //! | 3 | [`jobs`] | what happens without anybody asking |
-//! | 2 | [`login`] | the use case: start, resend, verify, complete |
+//! | 2 | [`login`] | the use case: start, resend, verify, complete; another number, a mailbox |
 //! | 2 | [`session`] | the use case: refresh, chat token, logout |
 //! | 1 | [`store`] | state: SQLite and PostgreSQL behind one set of functions |
 //! | 1 | [`delivery`] | the ways out for codes |

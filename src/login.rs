@@ -1,15 +1,18 @@
-//! Logging in: start, resend, verify, complete.
+//! Logging in: start, resend, verify, complete; and changing what one logs in with.
 //!
 //! Guarantees: each use case reads from top to bottom as the story it tells, and is safe to stop between any two of
 //! its steps. A guess is counted and committed before it is compared; a message is written down and committed before
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
 //! whether the user exists, nor does its time on whether the address is closed.
 
+mod account;
 mod birth;
 mod draft;
+mod guess;
 mod mint;
 mod note;
 mod pace;
+mod recycled;
 mod start;
 mod verify;
 
@@ -19,7 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use self::account::{AccountError, Confirm, Confirmed, Kind, NewAddress, Unlinked};
 pub use self::birth::Tokens;
+pub use self::guess::Unproved;
 pub use self::mint::{MintFailed, Minted};
 pub use self::pace::Pace;
 pub use self::start::{Resend, Sent, Start, Started};
@@ -27,6 +32,7 @@ pub use self::verify::{Complete, Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Apps, Email, Limits, Otp, Policy};
 use crate::delivery::{Courier, Messages};
+use crate::domain::account::AccountRules;
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::ed25519::NotSigned;
 use crate::domain::guard::{Guard, Opening};
@@ -37,9 +43,6 @@ use crate::keys::AccessTokens;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::upstream::{ChatToken, Subject, Upstream, UpstreamError};
-
-/// What a code of these use cases is good for.
-const PURPOSE: &str = "login";
 
 /// A provider that has not answered by then is not waited for.
 const SEND_DEADLINE: Duration = Duration::from_secs(15);
@@ -112,6 +115,8 @@ pub struct Login {
     pub tokens: Arc<AccessTokens>,
     /// How long sessions last.
     pub lifetimes: Lifetimes,
+    /// What becomes of accounts whose number changes hands.
+    pub accounts: AccountRules,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

@@ -13,6 +13,7 @@ mod connection;
 pub mod deliveries;
 pub mod grants;
 pub mod guards;
+pub mod identities;
 mod pool;
 mod prepared;
 pub mod providers;

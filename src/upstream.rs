@@ -140,6 +140,11 @@ pub trait Upstream: Send + Sync {
         false
     }
 
+    /// What the backend knows somebody by whom it knows by their address; none where it takes our own ids.
+    fn id_by_address<'a>(&self, _address: &'a Address) -> Option<&'a str> {
+        None
+    }
+
     /// Whether the backend is called or left alone; none where there is nothing to call.
     fn circuit(&self) -> Option<Circuit> {
         None

@@ -12,6 +12,7 @@ use latchkey::domain::code::CodeHash;
 use latchkey::domain::guard::AtCap;
 use latchkey::domain::ids::{ChallengeId, MessageId, SecretHash, SessionId, UserId};
 use latchkey::domain::limits::{Rate, SendWaits};
+use latchkey::domain::purpose::Purpose;
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
 use latchkey::store::challenges::{self, Key, NewChallenge};
@@ -85,7 +86,7 @@ impl Login {
         let new = NewChallenge {
             id: self.challenge.clone(),
             dialect: Dialect::Mesibo,
-            purpose: "login",
+            purpose: Purpose::Login,
             app_id: APP.to_owned(),
             realm: REALM.to_owned(),
             address: self.address.clone(),

@@ -14,6 +14,8 @@ use super::{StartError, World};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
 use crate::delivery::{self, Board, Courier, Messages, Provider, Rules};
+use crate::domain::account::{AccountRules, Recycled};
+use crate::domain::address::Address;
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, Peppers};
 use crate::http::{Backends, Gateway, Health, TrustedProxies};
@@ -76,6 +78,7 @@ impl Parts {
         let apps = Arc::new(config.apps.clone());
         let messages = Messages::new(config.messages.clone(), Arc::clone(&apps));
         let realms = self.build_realms(config)?;
+        warn_of_shared_numbers(&realms, config.session.accounts);
         let courier = self.build_courier(config)?;
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
@@ -109,6 +112,7 @@ impl Parts {
             pace: Arc::clone(&self.pace),
             tokens: Arc::clone(&self.tokens),
             lifetimes: config.session.lifetimes,
+            accounts: config.session.accounts,
         });
         Ok(Gateway {
             login,
@@ -158,6 +162,19 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
         };
         Ok(Courier::new(providers, rules, around))
+    }
+}
+
+/// Where a backend knows users by their numbers, a new user of an old number is the old one there.
+fn warn_of_shared_numbers(realms: &BTreeMap<String, Realm>, rules: AccountRules) {
+    let Ok(sample) = Address::parse("+12015550123") else { return };
+    let by_number = realms.iter().filter(|(_, realm)| realm.upstream.id_by_address(&sample).is_some());
+    for (name, _) in by_number.filter(|_| rules.recycled != Recycled::Keep) {
+        tracing::warn!(
+            upstream = name,
+            "session.recycled does not separate users at this backend: it knows them by their numbers, so that whoever \
+             gets an old number gets its chats; set \"keep\", or know this"
+        );
     }
 }
 

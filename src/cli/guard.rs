@@ -9,7 +9,7 @@ use crate::domain::guard::{CAP, Opening};
 use crate::store::audit::{self, Event, Subject};
 use crate::store::{Abort, AnyConnection, Store, guards};
 
-fn parse(address: &str) -> Result<Address, CommandError> {
+pub(super) fn parse(address: &str) -> Result<Address, CommandError> {
     Address::parse(address).map_err(|error| CommandError::Told(format!("{address}: {error}")))
 }
 

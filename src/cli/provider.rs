@@ -133,7 +133,7 @@ pub(super) async fn send_test(
     let message = OutgoingCode {
         id: MessageId::generate(&SystemEntropy),
         to,
-        code,
+        code: Some(code),
         app_id: String::new(),
         app_name: APP_NAME.to_owned(),
         lifetime: LIFETIME,

@@ -10,7 +10,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
 use crate::domain::time::whole_secs;
-use crate::upstream::{self, Subject, Surroundings, UpstreamError};
+use crate::upstream::{self, Subject, Surroundings, Upstream, UpstreamError};
 
 /// A number of the range that is kept for films (555-01xx): nobody is reached by it, and mesibo, which knows people by
 /// their numbers, makes one user for all checks.
@@ -39,13 +39,7 @@ pub(super) async fn check(
         let known: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
         return Err(told(format!("there is no [upstreams.{name}]; configured are {}", known.join(", "))));
     };
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
-        (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
-    let only = BTreeMap::from([(name.to_owned(), upstream.clone())]);
-    let built =
-        upstream::build(&only, &surroundings).map_err(|error| CommandError::Told(error.to_string()))?;
-    let backend = built.get(name).ok_or_else(|| told("it was not made".to_owned()))?;
+    let backend = backend(name, upstream)?;
     let subject = nobody(config, name).ok_or_else(|| told("the number of nobody is none".to_owned()))?;
     let minted = match tokio::time::timeout(upstream.deadline(), backend.mint(&subject)).await {
         Ok(minted) => minted,
@@ -62,16 +56,32 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// One backend, ready to be called.
+pub(super) fn backend(name: &str, config: &UpstreamConfig) -> Result<Arc<dyn Upstream>, CommandError> {
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
+        (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
+    let only = BTreeMap::from([(name.to_owned(), config.clone())]);
+    let built =
+        upstream::build(&only, &surroundings).map_err(|error| CommandError::Told(error.to_string()))?;
+    let not_made = || CommandError::Told(format!("upstream {name}: it was not made"));
+    built.get(name).cloned().ok_or_else(not_made)
+}
+
 fn nobody(config: &Config, name: &str) -> Option<Subject> {
-    let mut apps = config.apps.iter().filter(|(_, app)| app.upstream == name);
-    let app_id = apps.find_map(|(id, _)| id).unwrap_or("com.messenger.appid");
     Some(Subject {
         user: UserId::generate(&SystemEntropy),
         upstream_id: None,
         address: Address::parse(NOBODYS_NUMBER).ok()?,
-        app_id: app_id.to_owned(),
+        app_id: some_app(config, name).to_owned(),
         name: None,
     })
+}
+
+/// An app that uses a backend; any, where every id is taken.
+pub(super) fn some_app<'a>(config: &'a Config, name: &str) -> &'a str {
+    let mut apps = config.apps.iter().filter(|(_, app)| app.upstream == name);
+    apps.find_map(|(id, _)| id).unwrap_or("com.messenger.appid")
 }
 
 /// What to do about it, where the error does not say so itself.

@@ -24,6 +24,8 @@ pub struct LocaleTexts {
     pub text: Template,
     /// What a mail has above it.
     pub subject: Template,
+    /// What a number is told whose account has another one now.
+    pub phone_changed: Template,
 }
 
 /// What is said, by language: the embedded texts, those of `[messages]` in their place or beside them.
@@ -47,7 +49,8 @@ impl Texts {
         let read = |(tag, texts): (&String, &toml::Value)| {
             let text = Template::message(texts.get("text")?.as_str()?).ok()?;
             let subject = Template::subject(texts.get("subject")?.as_str()?).ok()?;
-            Some((Locale::parse(tag)?, LocaleTexts { text, subject }))
+            let phone_changed = Template::notice(texts.get("phone_changed")?.as_str()?).ok()?;
+            Some((Locale::parse(tag)?, LocaleTexts { text, subject, phone_changed }))
         };
         Self(table.iter().filter_map(read).collect())
     }
@@ -117,14 +120,20 @@ pub(super) fn read_texts(root: &Section<'_>) -> Texts {
         let section = outer.section(&key);
         let text = section.required::<String>("text", "set the text, such as \"{{ code }} is your code.\"");
         let subject = section.optional::<String>("subject");
+        let phone_changed = section.optional::<String>("phone_changed");
         let text = text.and_then(|text| checked(&section, "text", Template::message(&text)));
         let subject = subject.and_then(|subject| checked(&section, "subject", Template::subject(&subject)));
+        let phone_changed =
+            phone_changed.and_then(|text| checked(&section, "phone_changed", Template::notice(&text)));
         section.finish();
         let Some(locale) = read_tag(&outer, &key, &mut seen) else { continue };
-        let old = texts.get(&locale).map(|texts| texts.subject.clone());
-        let subject = subject.or(old).or_else(|| Template::subject(PLAIN_SUBJECT).ok());
-        if let (Some(text), Some(subject)) = (text, subject) {
-            texts.insert(locale, LocaleTexts { text, subject });
+        let old = texts.get(&locale).cloned();
+        let english = texts.get(&Locale::english()).map(|texts| texts.phone_changed.clone());
+        let (old_subject, old_notice) = old.map(|old| (old.subject, old.phone_changed)).unzip();
+        let subject = subject.or(old_subject).or_else(|| Template::subject(PLAIN_SUBJECT).ok());
+        let phone_changed = phone_changed.or(old_notice).or(english);
+        if let (Some(text), Some(subject), Some(phone_changed)) = (text, subject, phone_changed) {
+            texts.insert(locale, LocaleTexts { text, subject, phone_changed });
         }
     }
     outer.finish();

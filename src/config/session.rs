@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Mode;
 use super::reader::Section;
 use super::secret_file::is_readable_by_others;
+use crate::domain::account::{AccountRules, OnPhoneChange, Recycled};
 use crate::domain::claims::MAX_LIFETIME;
 use crate::domain::keyring::KeyRing;
 use crate::domain::limits::Rate;
@@ -23,6 +24,8 @@ pub struct Session {
     pub lifetimes: Lifetimes,
     /// Chat tokens of one user.
     pub chat_tokens: Rate,
+    /// What becomes of accounts whose number changes hands.
+    pub accounts: AccountRules,
 }
 
 /// The file of the keys that access tokens are signed with. It is read again when it changes.
@@ -61,8 +64,20 @@ pub(super) fn read_session(root: &Section<'_>, mode: Mode) -> Option<Session> {
         whole: section.ranged("lifetime", day * 180, SESSION_LIFETIMES, why),
     };
     let chat_tokens = section.get("chat_tokens", Rate::per_minutes(10, 15));
+    let accounts = read_accounts(&section);
     section.finish();
-    Some(Session { access_lifetime, keys: keys?, lifetimes, chat_tokens })
+    Some(Session { access_lifetime, keys: keys?, lifetimes, chat_tokens, accounts: accounts? })
+}
+
+fn read_accounts(section: &Section<'_>) -> Option<AccountRules> {
+    let choices = [("keep", OnPhoneChange::Keep), ("end_others", OnPhoneChange::EndOthers)];
+    let on_phone_change = section.choice("on_phone_change", "end_others", &choices);
+    let choices = [("keep", Recycled::Keep), ("fresh", Recycled::Fresh), ("ask", Recycled::Ask)];
+    let recycled = section.choice("recycled", "keep", &choices);
+    let why = "carriers give a number away after some months, and what is older than 400 days is forgotten";
+    let day = Duration::from_hours(24);
+    let recycle_after = section.ranged("recycle_after", day * 180, day * 30..=day * 400, why);
+    Some(AccountRules { on_phone_change: on_phone_change?, recycled: recycled?, recycle_after })
 }
 
 fn read_keys(section: &Section<'_>, mode: Mode) -> Option<SessionKeys> {

@@ -14,7 +14,7 @@ use crate::config::ConsoleProvider;
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 
-/// Writes each code to the log, and to a file where one is configured.
+/// Writes each code and notice to the log, and to a file where one is configured.
 pub(super) struct Console {
     name: String,
     file: Option<PathBuf>,
@@ -49,7 +49,10 @@ impl Provider for Console {
             Address::Phone(phone) => phone.digits(),
             Address::Email(email) => email.as_str(),
         };
-        let line = format!("otp for {to} is {}", message.code.reveal());
+        let line = match &message.code {
+            Some(code) => format!("otp for {to} is {}", code.reveal()),
+            None => format!("notice for {to}: {}", *message.text.body),
+        };
         tracing::info!("{line}");
         let written = self.append(&line).map_err(|error| SendError::Temporary(error.to_string()));
         std::future::ready(written.map(|()| Receipt { provider_id: None })).boxed()

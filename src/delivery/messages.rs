@@ -32,6 +32,16 @@ pub struct Occasion<'a> {
     pub lifetime: Duration,
 }
 
+/// What a notice is about: the number of an account was changed, and this is for whoever had it.
+pub struct Notice<'a> {
+    /// The app as its client names it.
+    pub app_id: &'a str,
+    /// What the app calls itself.
+    pub app_name: &'a str,
+    /// The languages that the person prefers, best first, as BCP 47 tags.
+    pub languages: &'a [String],
+}
+
 /// A message, ready to leave. No `Debug`.
 pub struct Text {
     /// The language it is in.
@@ -92,6 +102,21 @@ impl Messages {
         };
         let subject = subject.unwrap_or_else(|| occasion.app_name.to_owned());
         Text { locale: chosen.to_string(), subject, body }
+    }
+
+    /// Tells whoever had a number that an account has another one now.
+    #[must_use]
+    pub fn phone_changed(&self, notice: &Notice<'_>) -> Text {
+        let plain = AppMessages::default();
+        let app = self.apps.find(notice.app_id).map_or(&plain, |app| &app.messages);
+        let available: Vec<_> = self.texts.locales().collect();
+        let chosen = locale::choose(notice.languages, &available).unwrap_or(&app.locale);
+        let values = Values { app: notice.app_name, code: "", minutes: 0 };
+        let english = Locale::english();
+        let locale = if self.texts.find(chosen).is_some() { chosen } else { &english };
+        let texts = self.texts.find(locale);
+        let body = texts.map_or_else(|| values.bare(), |texts| texts.phone_changed.render(values));
+        Text { locale: locale.to_string(), subject: notice.app_name.to_owned(), body }
     }
 
     /// The SMS that take more than one segment, per app and language.

@@ -65,6 +65,8 @@ pub(crate) struct Recipe {
     countries: BTreeSet<Country>,
     charset: Charset,
     examples: Vec<file::Example>,
+    /// Whether it sends the text, not just the code: only then it can carry a notice.
+    carries_text: bool,
 }
 
 impl Recipe {
@@ -127,6 +129,7 @@ impl Recipe {
             countries: head.countries.clone(),
             charset: head.charset,
             examples: file.example,
+            carries_text: head.text.contains("msg.text"),
         })
     }
 

@@ -14,6 +14,7 @@ use super::code::CodeHash;
 use super::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use super::network::ClientIp;
 use super::pepper::Salt;
+use super::purpose::Purpose;
 use super::time::Timestamp;
 
 /// How long a challenge can be resent to and guessed at.
@@ -159,6 +160,8 @@ pub struct Challenge {
     pub id: ChallengeId,
     /// The wire it belongs to.
     pub dialect: Dialect,
+    /// What a right code is good for.
+    pub purpose: Purpose,
     /// The app it was started by.
     pub app_id: String,
     /// The set of apps that share an upstream.
@@ -301,6 +304,7 @@ mod tests {
         Challenge {
             id: ChallengeId::generate(&SeededEntropy::new(1)),
             dialect: Dialect::Mesibo,
+            purpose: Purpose::Login,
             app_id: "app".to_owned(),
             realm: "chat".to_owned(),
             address: Address::parse("+18005551234").expect("a number"),

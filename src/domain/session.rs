@@ -72,6 +72,10 @@ pub enum EndedWhy {
     Replaced,
     /// A refresh token came that was used before.
     Reuse,
+    /// The number of their account was changed from another device.
+    PhoneChanged,
+    /// An operator did it.
+    Operator,
 }
 
 impl EndedWhy {
@@ -83,6 +87,8 @@ impl EndedWhy {
             Self::Remote => "remote",
             Self::Replaced => "replaced",
             Self::Reuse => "reuse",
+            Self::PhoneChanged => "phone_changed",
+            Self::Operator => "operator",
         }
     }
 }

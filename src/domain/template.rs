@@ -98,6 +98,22 @@ impl Template {
         Ok(template)
     }
 
+    /// The text of a notice: it tells no code, and nothing in it could pass for one that binds a code to a host.
+    ///
+    /// # Errors
+    /// With what to change.
+    pub fn notice(source: &str) -> Result<Self, String> {
+        let template = Self::compile(source)?;
+        let text = template.try_render(Values::SAMPLE)?;
+        if text.contains(Values::SAMPLE.code) {
+            return Err("must not contain {{ code }}: a notice has none".to_owned());
+        }
+        if text.is_empty() || text.lines().any(looks_bound) || !text.lines().all(is_inert) {
+            return Err("must be plain text, without control characters and \"@host #code\"".to_owned());
+        }
+        Ok(template)
+    }
+
     fn compile(source: &str) -> Result<Self, String> {
         let mut engine = Environment::new();
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -172,6 +188,14 @@ mod tests {
         assert!(wrong("Code {{ code }}\u{0}").contains("control"));
         assert!(wrong("Code {{ code }}\rx").contains("control"));
         assert!(Template::message("Code {{ code }}\nDo not share it, not with me@example.com #1").is_ok());
+    }
+
+    #[test]
+    fn a_notice_tells_no_code() {
+        assert!(Template::notice("{{ app }} has another number now").is_ok());
+        for bad in ["{{ code }}", "", "a\u{202e}b", "{{ x }}", "@evil.example #1"] {
+            assert!(Template::notice(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

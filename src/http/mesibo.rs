@@ -166,6 +166,7 @@ impl Gateway {
             Verified::Token(minted) => Answer::token(&minted.chat.token, &digits, &self.texts),
             Verified::InFlight => Answer::fail("login", Failure::Busy),
             Verified::NotMinted(_)
+            | Verified::Recycled { .. }
             | Verified::Wrong { .. }
             | Verified::TooSoon(_)
             | Verified::NoChallenge => Answer::fail("login", Failure::BadUser),

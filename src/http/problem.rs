@@ -104,6 +104,10 @@ problems! {
         "List them again: it may have ended.";
     TooManyChatTokens, "too_many_chat_tokens", TOO_MANY_REQUESTS, "You had enough chat tokens for now",
         "Use the last one until it expires; another is made after Retry-After seconds.";
+    AddressTaken, "address_taken", CONFLICT, "Somebody else logs in with this address",
+        "Ask for another one, or log in with it. The code was right, and is used up.";
+    OnlyAddress, "only_address", CONFLICT, "This is the only address that you log in with",
+        "Give the account a number first.";
     UserRefused, "user_refused", FORBIDDEN, "The chat backend refuses this user",
         "Tell the person to contact support.";
     UpstreamMisconfigured, "upstream_misconfigured", SERVICE_UNAVAILABLE, "The chat backend refuses this server",

@@ -1,9 +1,10 @@
-//! Our own API: `/v1/login…` in `login`; `/v1/session…`, `/v1/chat-token` and `/v1/logout` in `session`.
+//! Our own API: `/v1/login…` in `login`; `/v1/phone…` and `/v1/email…` in `account`; `/v1/session…`, `/v1/chat-token` and `/v1/logout` in `session`.
 //!
 //! Guarantees: bodies are read strictly (unknown and repeated fields, other media types and trailing data are
 //! refused); seconds in `next` and `Retry-After` are exactly true; a web page may read an answer only when the app
 //! lists its origin.
 
+mod account;
 mod answer;
 mod input;
 mod login;
@@ -25,6 +26,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 
 pub(super) fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     login::configure(config);
+    account::configure(config);
     session::configure(config, apps);
     config.route("/openapi.json", web::get().to(openapi));
 }

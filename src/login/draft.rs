@@ -1,7 +1,8 @@
 //! What a start writes: the code in its place, the message, the record, the budgets. All of it, or nothing.
 
+use super::note::Matter;
 use super::start::Order;
-use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE};
+use super::{LEASE_MARGIN, Login, LoginError, SEND_DEADLINE};
 use crate::config::Limits;
 use crate::delivery::Plan;
 use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
@@ -120,7 +121,7 @@ impl Login {
         };
         let binding = Binding {
             realm: &start.realm,
-            purpose: PURPOSE,
+            purpose: &start.purpose.as_str(),
             challenge: &id,
             address: &start.address,
             client_secret: secret,
@@ -143,7 +144,7 @@ impl Login {
                 let new = NewChallenge {
                     id: id.clone(),
                     dialect: start.dialect,
-                    purpose: PURPOSE,
+                    purpose: start.purpose.clone(),
                     app_id: start.app_id.clone(),
                     realm: start.realm.clone(),
                     address: start.address.clone(),
@@ -182,6 +183,11 @@ impl Login {
 }
 
 impl Draft {
+    /// What its message belongs to.
+    pub(super) fn matter(&self, plan: &Plan) -> Matter<'_> {
+        Matter { challenge: &self.delivery.challenge, realm: &self.realm, reserved: plan.dearest() }
+    }
+
     /// Takes down which way the message is to go, and what it may cost.
     pub(super) fn decide(&mut self, plan: &Plan, limits: &Limits) {
         self.way = plan.to_string();

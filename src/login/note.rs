@@ -1,17 +1,26 @@
 //! What became of a message: written down, counted, paid for. Nobody waits for any of it.
 
 use super::Login;
-use super::draft::{Draft, MONEY_KEY, address_key};
+use super::draft::{MONEY_KEY, address_key};
 use crate::delivery::{OutgoingCode, Plan, Report, SendError};
+use crate::domain::ids::ChallengeId;
 use crate::domain::money::Money;
 use crate::domain::phone::Country;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::deliveries::{self, Outcome, Status};
 use crate::store::{budgets, challenges};
 
+/// What a message belongs to.
+pub(super) struct Matter<'a> {
+    pub(super) challenge: &'a ChallengeId,
+    pub(super) realm: &'a str,
+    /// What was taken of the day's money for it.
+    pub(super) reserved: Money,
+}
+
 impl Login {
     /// Writes down what became of a message. A lost note becomes `unknown` by itself.
-    pub(super) fn note(&self, draft: &Draft, message: &OutgoingCode, plan: &Plan, report: Report) {
+    pub(super) fn note(&self, matter: &Matter<'_>, message: &OutgoingCode, plan: &Plan, report: Report) {
         let Report { provider, result, failed } = report;
         let (status, provider_id, error) = match result {
             Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
@@ -41,15 +50,14 @@ impl Login {
                 self.metrics.count_cost(taker, self.courier.currency(), cost);
             }
         }
-        let over = self.limits.spend_per_day.map(|limit| (limit, plan.dearest().less(cost)));
+        let over = self.limits.spend_per_day.map(|limit| (limit, matter.reserved.less(cost)));
         let over = over.filter(|(_, amount)| *amount > Money::ZERO);
         let story = (failed.len() > 1 || (!failed.is_empty() && status == Status::Accepted))
             .then(|| story(message, &failed, taker.filter(|_| status == Status::Accepted)));
         let failed = failed.into_iter().map(|(name, _)| name).collect();
         let outcome = Outcome { status, provider, provider_id, error: kind, failed };
-        let (id, rate, challenge) =
-            (message.id.clone(), self.limits.per_address, draft.delivery.challenge.clone());
-        let (realm, app_id) = (draft.realm.clone(), draft.app_id.clone());
+        let (id, rate, challenge) = (message.id.clone(), self.limits.per_address, matter.challenge.clone());
+        let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
         self.store.write_detached("noting a delivery", move |db| {
             let noted = deliveries::note(db, &id, &outcome, now)?;

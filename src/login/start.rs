@@ -13,6 +13,7 @@ use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::network::ClientIp;
+use crate::domain::purpose::Purpose;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, Key};
@@ -54,6 +55,7 @@ pub struct Resend {
 /// A request with everything that the configuration says about it.
 #[derive(Clone)]
 pub(super) struct Order {
+    pub(super) purpose: Purpose,
     pub(super) dialect: Dialect,
     pub(super) app_id: String,
     pub(super) app_name: String,
@@ -152,13 +154,18 @@ impl Login {
     /// # Errors
     /// [`LoginError`]: nothing was sent.
     pub async fn start(&self, start: Start) -> Result<Started, LoginError> {
-        let started = self.start_uncounted(start).await;
+        self.start_for(Purpose::Login, start).await
+    }
+
+    /// The same for any purpose.
+    pub(super) async fn start_for(&self, purpose: Purpose, start: Start) -> Result<Started, LoginError> {
+        let started = self.start_uncounted(purpose, start).await;
         self.metrics.count_start(started.as_ref().map_or("error", Started::kind));
         started
     }
 
-    async fn start_uncounted(&self, start: Start) -> Result<Started, LoginError> {
-        let order = match self.order(start) {
+    async fn start_uncounted(&self, purpose: Purpose, start: Start) -> Result<Started, LoginError> {
+        let order = match self.order(purpose, start) {
             Ok(order) => order,
             Err(refusal) => return Ok(refusal),
         };
@@ -184,7 +191,8 @@ impl Login {
 
     async fn resend_uncounted(&self, resend: Resend) -> Result<Started, LoginError> {
         for _ in 0..2 {
-            let key = Key::V1 { id: resend.id.clone(), secret: resend.secret.hash() };
+            let (id, secret) = (resend.id.clone(), resend.secret.hash());
+            let key = Key::V1 { purpose: Purpose::Login, id, secret };
             let found = self.store.read(move |db| challenges::find(db, &key)).await?;
             let Some(challenge) = found.filter(|challenge| self.is_waiting(challenge)) else {
                 return Ok(Started::NoChallenge);
@@ -197,7 +205,7 @@ impl Login {
                 languages: resend.languages.clone(),
                 client: resend.client,
             };
-            let order = match self.order(start) {
+            let order = match self.order(challenge.purpose.clone(), start) {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
@@ -210,11 +218,11 @@ impl Login {
     }
 
     /// What the configuration says to a request, before anything is looked up.
-    fn order(&self, start: Start) -> Result<Order, Started> {
+    fn order(&self, purpose: Purpose, start: Start) -> Result<Order, Started> {
         let Start { dialect, app_id, address, channel, languages, client } = start;
         let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
         let app = app.ok_or(Started::UnknownApp)?;
-        if matches!(address, Address::Email(_)) && !self.email.login {
+        if matches!(address, Address::Email(_)) && purpose == Purpose::Login && !self.email.login {
             return Err(Started::EmailLoginOff);
         }
         let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
@@ -227,7 +235,7 @@ impl Login {
             return Err(Started::NotServed);
         }
         let (app_name, realm) = (app.name.clone(), app.upstream.clone());
-        Ok(Order { dialect, app_id, app_name, realm, address, channel, channels, languages, client })
+        Ok(Order { purpose, dialect, app_id, app_name, realm, address, channel, channels, languages, client })
     }
 
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
@@ -295,7 +303,7 @@ impl Login {
             let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
             self.pace.note(start.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft, &outgoing, &plan, report);
+            self.note(&draft.matter(&plan), &outgoing, &plan, report);
             if let Some(failure) = failure {
                 return Ok(Some(failure));
             }
@@ -329,7 +337,7 @@ impl Login {
         OutgoingCode {
             id,
             to: start.address.clone(),
-            code,
+            code: Some(code),
             app_id: start.app_id.clone(),
             app_name: start.app_name.clone(),
             lifetime: self.otp.lifetime,

@@ -1,25 +1,23 @@
 //! Verify: a code comes back.
 
-use super::draft::network_key;
+use super::guess::{Carriage, Guess, Lost, Proved, RightCode, Unproved, use_up};
 use super::mint::{Minted, Person, Ready};
-use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
+use super::recycled::{Arrival, Settled};
+use super::{Login, LoginError, MintFailed, Realm, Wait};
 use crate::delivery::UsedCode;
-use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
-use crate::domain::channel::Channel;
+use crate::domain::account::{AccountRules, Owner};
+use crate::domain::address::Address;
+use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, State};
 use crate::domain::code::{Code, CodeHash};
-use crate::domain::guard::Guard;
-use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId};
-use crate::domain::limits::Rate;
-use crate::domain::network::{ClientIp, site_of};
-use crate::domain::pepper::Binding;
+use crate::domain::ids::{ChallengeId, ClientSecret, GrantToken, MessageId, UserId};
+use crate::domain::network::ClientIp;
 use crate::domain::phone::Country;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
-use crate::store::audit::{self, Event, Subject};
-use crate::store::challenges::{self, Key};
-use crate::store::grants::{self, Consumption};
+use crate::store::challenges::Key;
+use crate::store::grants::{self, Consumption, Leased};
 use crate::store::users::{self, Holder};
-use crate::store::{Abort, AnyConnection, budgets, deliveries, guards};
+use crate::store::{Abort, AnyConnection, guards};
 
 /// Somebody guesses.
 pub struct Verify {
@@ -41,6 +39,8 @@ pub struct Verify {
 pub struct Complete {
     /// What they hold.
     pub grant: GrantToken,
+    /// Whose the account is, where they were asked.
+    pub owner: Option<Owner>,
     /// What their device calls itself.
     pub device: Option<DeviceLabel>,
     /// Who.
@@ -54,6 +54,13 @@ pub enum Verified {
     Token(Minted),
     /// The code is right, and the backend minted none.
     NotMinted(MintFailed),
+    /// The code is right, and the account may be that of whoever had the number before: whose it is, is asked.
+    Recycled {
+        /// When the account was last used.
+        since: Timestamp,
+        /// Turns into a token, with the answer.
+        grant: GrantToken,
+    },
     /// The code is wrong.
     Wrong {
         /// Guesses that are left for this challenge.
@@ -75,6 +82,7 @@ impl Verified {
         match self {
             Self::Token(_) => "token",
             Self::NotMinted(_) => "not_minted",
+            Self::Recycled { .. } => "recycled",
             Self::Wrong { .. } => "wrong",
             Self::TooSoon(_) => "too_soon",
             Self::NoChallenge => "no_challenge",
@@ -83,21 +91,16 @@ impl Verified {
     }
 }
 
-/// A guess that was counted.
-struct Charged {
-    challenge: Challenge,
-    guard: Guard,
+impl From<Unproved> for Verified {
+    fn from(unproved: Unproved) -> Self {
+        match unproved {
+            Unproved::Wrong { attempts_left, next_guess } => Self::Wrong { attempts_left, next_guess },
+            Unproved::TooSoon(wait) => Self::TooSoon(wait),
+            Unproved::NoChallenge => Self::NoChallenge,
+            Unproved::InFlight => Self::InFlight,
+        }
+    }
 }
-
-/// Why a guess is not evaluated. Nothing is written then.
-enum Refusal {
-    NoChallenge,
-    InFlight,
-    Guarded(Guard),
-}
-
-/// Another right guess was first.
-struct Lost;
 
 impl Login {
     /// Evaluates a guess, and turns a right one into a token.
@@ -111,43 +114,14 @@ impl Login {
     }
 
     async fn verify_uncounted(&self, verify: Verify) -> Result<Verified, LoginError> {
-        let now = self.clock.now();
-        let (key, otp, network) = (verify.key.clone(), self.otp.clone(), verify.client.key());
-        let charge = move |db: &mut AnyConnection| charge(db, &key, otp.attempts, otp.at_cap, &network, now);
-        let charged = match self.store.write(charge).await? {
-            Ok(charged) => charged,
-            Err(Refusal::NoChallenge) => return Ok(Verified::NoChallenge),
-            Err(Refusal::InFlight) => return Ok(Verified::InFlight),
-            Err(Refusal::Guarded(guard)) => {
-                return Ok(Wait::of_guard(Some(&guard), now).map_or(Verified::NoChallenge, Verified::TooSoon));
+        let Verify { key, secret, code, name, device, client } = verify;
+        let person = Person { name, device, client };
+        match self.prove(Guess { key, secret, code, client }).await? {
+            Ok(Proved { challenge, code, given, message: Some(message) }) => {
+                self.accept(challenge, code, given, message, person).await
             }
-        };
-        let Charged { challenge, guard } = charged;
-        if guard.is_at_cap() {
-            tracing::warn!(
-                alarm = true,
-                address = challenge.address.masked(),
-                realm = challenge.realm,
-                "an address is at the cap of failed guesses; `latchkey guard show` tells more"
-            );
-        }
-
-        let binding = Binding {
-            realm: &challenge.realm,
-            purpose: PURPOSE,
-            challenge: &challenge.id,
-            address: &challenge.address,
-            client_secret: verify.secret.as_ref(),
-        };
-        let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
-        let person = Person { name: verify.name, device: verify.device, client: verify.client };
-        match challenge.judge(&guess, now) {
-            Verdict::Right(message) => self.accept(challenge, guess, verify.code, message, person).await,
-            Verdict::RightAgain => self.accept_again(challenge, person).await,
-            Verdict::Wrong => Ok(Verified::Wrong {
-                attempts_left: (self.otp.attempts - challenge.guesses).max(0),
-                next_guess: Wait::of_guard(Some(&guard), now).unwrap_or(Wait::For(std::time::Duration::ZERO)),
-            }),
+            Ok(Proved { challenge, message: None, .. }) => self.accept_again(challenge, person).await,
+            Err(unproved) => Ok(unproved.into()),
         }
     }
 
@@ -166,37 +140,43 @@ impl Login {
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
         let fresh = UserId::generate_at(now, &*self.entropy);
         let brought_by = message.clone();
-        let won = Won {
-            realm: challenge.realm.clone(),
-            address: challenge.address.as_str().to_owned(),
-            app_id: challenge.app_id.clone(),
-            message,
-            credit: self.limits.per_ip_unverified,
-            consumption: Consumption {
-                code,
-                channel: None,
-                user: fresh,
-                is_new_user: false,
-                grant: grant.as_ref().map(GrantToken::hash),
-                grant_expires_at: now.plus(GRANT_LIFETIME),
-                lease_until,
-            },
+        let right = RightCode::of(&challenge, message, self.limits.per_ip_unverified);
+        let consumption = Consumption {
+            code,
+            channel: None,
+            user: fresh,
+            is_new_user: false,
+            grant: grant.as_ref().map(GrantToken::hash),
+            grant_expires_at: now.plus(GRANT_LIFETIME),
+            lease_until,
         };
-        let id = challenge.id.clone();
-        let consumed = self.store.write(move |db| consume(db, &id, &won, now)).await?;
-        let Ok(Consumed { holder, is_new_user, channel, provider }) = consumed else {
-            return Ok(Verified::NoChallenge);
+        let spelled = realm.upstream.id_by_address(&challenge.address).map(str::to_owned);
+        let (rules, dialect) = (self.accounts, challenge.dialect);
+        let write = move |db: &mut AnyConnection| {
+            let spelled = spelled.as_deref();
+            let (realm, address, fresh) = (right.realm.as_str(), &right.address, &consumption.user);
+            let arrival = Arrival { realm, address, dialect, owner: None, fresh, spelled };
+            consume(db, &right, &consumption, (&arrival, rules), now)
         };
-        if let Some((provider, provider_id)) = provider {
-            let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
-            self.courier.board().count_verified(&provider, country, now);
-            if let Some(provider_id) = provider_id {
-                let to = challenge.address.clone();
-                self.courier.tell_used(&provider, UsedCode { id: brought_by, provider_id, to, code: given });
+        match self.store.write(write).await? {
+            Ok(Consumed::For { holder, is_new_user, carriage: Carriage { channel, provider } }) => {
+                if let Some((provider, provider_id)) = provider {
+                    let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
+                    self.courier.board().count_verified(&provider, country, now);
+                    if let Some(provider_id) = provider_id {
+                        let to = challenge.address.clone();
+                        let used = UsedCode { id: brought_by, provider_id, to, code: given };
+                        self.courier.tell_used(&provider, used);
+                    }
+                }
+                let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
+                self.mint(ready, &realm).await
             }
+            Ok(Consumed::Asked(since)) => {
+                Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }))
+            }
+            Err(Lost) => Ok(Verified::NoChallenge),
         }
-        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
-        self.mint(ready, &realm).await
     }
 
     /// Takes up a grant that an earlier right code left open.
@@ -208,17 +188,25 @@ impl Login {
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let token = grant.as_ref().map(GrantToken::hash);
-        let (id, realm_name) = (challenge.id.clone(), challenge.realm.clone());
-        let address = challenge.address.as_str().to_owned();
+        let id = challenge.id.clone();
+        let again = self.again(&challenge, &realm, None, lease_until);
         let take = move |db: &mut AnyConnection| {
             let leased = grants::lease_again(db, &id, token.as_ref(), lease_until, now)?;
             if leased.is_none() {
-                return Err(Abort::Refused(Lost));
+                return Err(Abort::Refused(NotTaken::Lost));
             }
-            guards::open(db, &realm_name, &address)?;
-            users::find(db, &realm_name, &address)?.ok_or(Abort::Failed(diesel::result::Error::NotFound))
+            guards::open(db, &again.realm, again.address.as_str())?;
+            again.settle(db, now)
         };
-        let Ok(holder) = self.store.write(take).await? else { return Ok(Verified::InFlight) };
+        let (holder, is_fresh) = match self.store.write(take).await? {
+            Ok(Settled::User(holder, is_fresh)) => (holder, is_fresh),
+            Ok(Settled::Ask(_, since)) => {
+                return Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }));
+            }
+            Err(NotTaken::Lost) => return Ok(Verified::InFlight),
+            Err(NotTaken::Gone) => return Ok(Verified::NoChallenge),
+        };
+        let is_new_user = is_new_user || is_fresh;
         let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
@@ -235,10 +223,22 @@ impl Login {
         };
         let realm = self.realm(&open.realm)?;
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
-        let leased = self.store.write(move |db| take_grant(db, &hash, lease_until, now)).await?;
-        let Ok((challenge, holder)) = leased else { return Ok(Verified::InFlight) };
+        let again = self.again(&open, &realm, complete.owner, lease_until);
+        let take = move |db: &mut AnyConnection| {
+            let leased = grants::lease(db, &hash, lease_until, now)?;
+            let challenge = leased.ok_or(Abort::Refused(NotTaken::Lost))?;
+            Ok((challenge, again.settle(db, now)?))
+        };
+        let (challenge, holder, is_fresh) = match self.store.write(take).await? {
+            Ok((challenge, Settled::User(holder, is_fresh))) => (challenge, holder, is_fresh),
+            Ok((_, Settled::Ask(_, since))) => {
+                return Ok(Verified::Recycled { since, grant: complete.grant });
+            }
+            Err(NotTaken::Lost) => return Ok(Verified::InFlight),
+            Err(NotTaken::Gone) => return Ok(Verified::NoChallenge),
+        };
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
-        let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
+        let (is_new_user, channel) = (proof.grant.is_new_user || is_fresh, proof.channel);
         let person = Person { name: None, device: complete.device, client: complete.client };
         let grant = Some(complete.grant);
         let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
@@ -246,116 +246,109 @@ impl Login {
     }
 }
 
-/// What a right guess writes.
-struct Won {
-    realm: String,
-    address: String,
-    app_id: String,
-    message: MessageId,
-    credit: Rate,
-    consumption: Consumption,
+/// What a right guess found.
+enum Consumed {
+    For {
+        holder: Holder,
+        is_new_user: bool,
+        carriage: Carriage,
+    },
+    /// The account was last used then; whose it is, is to be asked.
+    Asked(Timestamp),
 }
 
-/// What it found.
-struct Consumed {
-    holder: Holder,
-    is_new_user: bool,
-    channel: Option<Channel>,
-    /// Who brought the code, and its own id for the message.
-    provider: Option<(String, Option<String>)>,
-}
-
-/// The first write of a guess: both counters, together or not at all.
-fn charge(
-    db: &mut AnyConnection,
-    key: &Key,
-    attempts: i32,
-    at_cap: crate::domain::guard::AtCap,
-    network: &str,
-    now: Timestamp,
-) -> Result<Charged, Abort<Refusal>> {
-    let waiting = challenges::charge_guess(db, key, attempts, now)?;
-    let charged = match waiting {
-        Some(challenge) => Some(challenge),
-        None => grants::charge_repeat(db, key, now)?,
-    };
-    let Some(challenge) = charged else { return Err(Abort::Refused(why_not(db, key, now)?)) };
-    let comparisons = challenge.comparisons(now);
-    if comparisons == 0 {
-        return Err(Abort::Refused(Refusal::NoChallenge));
-    }
-    let (realm, address) = (challenge.realm.as_str(), challenge.address.as_str());
-    let Some(guard) = guards::charge(db, realm, address, comparisons, at_cap, now)? else {
-        let guard = guards::find(db, realm, address)?;
-        return Err(Abort::Refused(guard.map_or(Refusal::NoChallenge, Refusal::Guarded)));
-    };
-    let about = Subject {
-        realm: Some(realm),
-        app_id: Some(&challenge.app_id),
-        address: Some(address),
-        challenge: Some(challenge.id.as_str()),
-        network: Some(network),
-        ..Subject::default()
-    };
-    audit::record(db, Event::GuessCounted, about, now)?;
-    if guard.is_at_cap() {
-        audit::record(db, Event::GuardAtCap, about, now)?;
-    }
-    Ok(Charged { challenge, guard })
-}
-
-fn why_not(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Refusal, diesel::result::Error> {
-    let leased = challenges::find(db, key)?.is_some_and(|challenge| match challenge.state {
-        State::Proved(proof) => proof.grant.minted_at.is_none() && proof.grant.lease_until > now,
-        State::Waiting(_) => false,
-    });
-    Ok(if leased { Refusal::InFlight } else { Refusal::NoChallenge })
-}
-
-/// The write of a right guess: the code is used up, the grant is open and leased, the guard is off, the user is
-/// known, the network has a send back, and all of it is on record.
+/// The write of a right guess: the code is used up, the grant is open and leased, the user is known. Where somebody is
+/// to be asked first, nobody has the lease.
 fn consume(
     db: &mut AnyConnection,
-    id: &crate::domain::ids::ChallengeId,
-    won: &Won,
+    right: &RightCode,
+    consumption: &Consumption,
+    (arrival, rules): (&Arrival<'_>, AccountRules),
     now: Timestamp,
 ) -> Result<Consumed, Abort<Lost>> {
-    let (holder, is_new_user) = users::sign_in(db, &won.realm, &won.address, &won.consumption.user, now)?;
-    let delivery = deliveries::verify(db, &won.message, now)?;
-    let channel = delivery.as_ref().and_then(|delivery| delivery.channel);
-    let consumption =
-        Consumption { user: holder.user.clone(), is_new_user, channel, ..won.consumption.clone() };
-    if !grants::consume(db, id, &consumption, now)? {
-        return Err(Abort::Refused(Lost));
-    }
-    guards::open(db, &won.realm, &won.address)?;
-    if let Some(deliveries::Verified { network, .. }) = &delivery {
-        budgets::credit_network(db, &network_key(network), won.credit, now)?;
-        if let Some(site) = site_of(network) {
-            budgets::credit_network(db, &network_key(&site), won.credit.tenfold(), now)?;
+    match arrival.settle(db, rules, now)? {
+        Settled::User(holder, is_new_user) => {
+            let consumption = Consumption { user: holder.user.clone(), is_new_user, ..consumption.clone() };
+            let carriage = use_up(db, right, &consumption, now)?;
+            Ok(Consumed::For { holder, is_new_user, carriage })
+        }
+        Settled::Ask(holder, since) => {
+            let lease_until = Timestamp::from_millis(0);
+            let consumption = Consumption { user: holder.user, lease_until, ..consumption.clone() };
+            use_up(db, right, &consumption, now)?;
+            Ok(Consumed::Asked(since))
         }
     }
-    let about = Subject {
-        realm: Some(&won.realm),
-        app_id: Some(&won.app_id),
-        address: Some(&won.address),
-        challenge: Some(id.as_str()),
-        user: Some(holder.user.as_str()),
-        ..Subject::default()
-    };
-    audit::record(db, Event::CodeConsumed, about, now)?;
-    let provider = delivery.and_then(|delivery| delivery.provider);
-    Ok(Consumed { holder, is_new_user, channel, provider })
 }
 
-fn take_grant(
-    db: &mut AnyConnection,
-    grant: &SecretHash,
+/// Why a grant is not taken up.
+enum NotTaken {
+    /// Somebody mints with it.
+    Lost,
+    /// Its user does not hold the address any more.
+    Gone,
+}
+
+/// A grant that is taken up after its code was consumed.
+struct Again {
+    id: ChallengeId,
+    dialect: Dialect,
+    realm: String,
+    address: Address,
+    /// Whom it is for.
+    user: Option<UserId>,
+    owner: Option<Owner>,
+    fresh: UserId,
+    spelled: Option<String>,
+    rules: AccountRules,
     lease_until: Timestamp,
-    now: Timestamp,
-) -> Result<(Challenge, Holder), Abort<Lost>> {
-    let leased = grants::lease(db, grant, lease_until, now)?;
-    let challenge = leased.ok_or(Abort::Refused(Lost))?;
-    let holder = users::find(db, &challenge.realm, challenge.address.as_str())?;
-    Ok((challenge, holder.ok_or(Abort::Failed(diesel::result::Error::NotFound))?))
+}
+
+impl Login {
+    fn again(
+        &self,
+        challenge: &Challenge,
+        realm: &Realm,
+        owner: Option<Owner>,
+        lease_until: Timestamp,
+    ) -> Again {
+        Again {
+            id: challenge.id.clone(),
+            dialect: challenge.dialect,
+            realm: challenge.realm.clone(),
+            address: challenge.address.clone(),
+            user: match &challenge.state {
+                State::Proved(proof) => Some(proof.grant.user.clone()),
+                State::Waiting(_) => None,
+            },
+            owner,
+            fresh: UserId::generate_at(self.clock.now(), &*self.entropy),
+            spelled: realm.upstream.id_by_address(&challenge.address).map(str::to_owned),
+            rules: self.accounts,
+            lease_until,
+        }
+    }
+}
+
+impl Again {
+    /// Says for whom to mint, under the lease; where that is to be asked, the lease is given back.
+    fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Settled, Abort<NotTaken>> {
+        let Self { realm, address, dialect, owner, .. } = self;
+        // The address may have been changed since, and be another's.
+        let holder = users::find(db, realm, address.as_str())?;
+        if holder.map(|holder| holder.user) != self.user {
+            return Err(Abort::Refused(NotTaken::Gone));
+        }
+        let spelled = self.spelled.as_deref();
+        let arrival =
+            Arrival { realm, address, dialect: *dialect, owner: *owner, fresh: &self.fresh, spelled };
+        let settled = arrival.settle(db, self.rules, now)?;
+        let leased = Leased { id: &self.id, dialect: *dialect, lease_until: self.lease_until };
+        match &settled {
+            Settled::User(holder, true) => grants::reassign(db, &leased, &holder.user)?,
+            Settled::Ask(..) => grants::release(db, &leased)?,
+            Settled::User(_, false) => true,
+        };
+        Ok(settled)
+    }
 }

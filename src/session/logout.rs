@@ -45,11 +45,11 @@ impl Sessions {
                     sessions::end(db, &me.id, &me.user, EndedWhy::Logout, &network, now)?;
                 }
                 Scope::Others => {
-                    sessions::end_others(db, &me.id, &me.user, &network, now)?;
+                    sessions::end_others(db, &me.id, &me.user, EndedWhy::Remote, &network, now)?;
                     return Ok(None);
                 }
                 Scope::All => {
-                    sessions::end_user(db, &me.user, &network, now)?;
+                    sessions::end_user(db, &me.user, EndedWhy::Logout, &network, now)?;
                 }
             }
             Ok(revocation(db, &me, now)?)

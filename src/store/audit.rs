@@ -41,8 +41,18 @@ pub enum Event {
     SessionEnded,
     /// A session got another chat token.
     ChatTokenMinted,
+    /// A user has another number; detail says both, masked.
+    PhoneChanged,
+    /// A user can also log in with a mailbox; detail says both, masked, where it took another's place.
+    EmailLinked,
+    /// A user cannot log in with their mailbox any more.
+    EmailUnlinked,
+    /// An address was parted from a user who had not used it for so long that it may be another's.
+    NumberRecycled,
     /// An operator took the brake off an address.
     GuardOpened,
+    /// An operator ended all sessions of a user.
+    SessionsEnded,
     /// An operator imported a user.
     UserImported,
 }
@@ -67,7 +77,12 @@ impl Event {
             Self::SessionReuse => "session.reuse",
             Self::SessionEnded => "session.ended",
             Self::ChatTokenMinted => "chat_token.minted",
+            Self::PhoneChanged => "phone.changed",
+            Self::EmailLinked => "email.linked",
+            Self::EmailUnlinked => "email.unlinked",
+            Self::NumberRecycled => "number.recycled",
             Self::GuardOpened => "guard.opened",
+            Self::SessionsEnded => "sessions.ended",
             Self::UserImported => "user.imported",
         }
     }

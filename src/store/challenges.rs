@@ -16,6 +16,7 @@ use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use crate::domain::pepper::Salt;
+use crate::domain::purpose::Purpose;
 use crate::domain::time::Timestamp;
 
 /// How a client names a challenge. Neither dialect can name the other's.
@@ -28,8 +29,10 @@ pub enum Key {
         /// Whom it is about.
         address: Address,
     },
-    /// By its id, with what its starter holds.
+    /// By its id, with what its starter holds, and for what they use it.
     V1 {
+        /// What a right code is used for; one of another purpose is not found.
+        purpose: Purpose,
         /// As the client sent it.
         id: ChallengeId,
         /// Of the secret that the client sent.
@@ -44,7 +47,7 @@ pub struct NewChallenge {
     /// Its wire.
     pub dialect: Dialect,
     /// What a right code is good for.
-    pub purpose: &'static str,
+    pub purpose: Purpose,
     /// The app that started it.
     pub app_id: String,
     /// The set of apps that share an upstream.
@@ -108,10 +111,11 @@ macro_rules! named_by {
                     .and(dsl::address.eq(address.as_str()));
                 $body
             }
-            Key::V1 { id, secret } => {
+            Key::V1 { purpose, id, secret } => {
                 let $named = diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'v1'")
                     .and(dsl::ended_at.is_null())
                     .and(dsl::id.eq(id.as_str()))
+                    .and(dsl::purpose.eq(purpose.as_str()))
                     .and(dsl::secret_hash.eq(secret.as_bytes()));
                 $body
             }
@@ -231,7 +235,7 @@ impl From<&NewChallenge> for Row {
         Self {
             id: new.id.as_str().to_owned(),
             dialect: new.dialect.as_str().to_owned(),
-            purpose: new.purpose.to_owned(),
+            purpose: new.purpose.as_str().into_owned(),
             app_id: new.app_id.clone(),
             realm: new.realm.clone(),
             address: new.address.as_str().to_owned(),
@@ -288,6 +292,7 @@ impl Row {
         Some(Challenge {
             id: ChallengeId::from_stored(self.id),
             dialect: Dialect::parse(&self.dialect)?,
+            purpose: Purpose::parse(&self.purpose)?,
             app_id: self.app_id,
             realm: self.realm,
             address: Address::from_stored(self.address)?,

@@ -188,6 +188,15 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
     }
 }
 
+/// Makes a leased grant one for another user, who is new.
+///
+/// # Errors
+/// The database's.
+pub fn reassign(db: &mut AnyConnection, challenge: &Leased<'_>, user: &UserId) -> Result<bool, Error> {
+    let change = (dsl::user_id.eq(user.as_str()), dsl::is_new_user.eq(true));
+    found_its_row!(db, diesel::update(leased!(challenge)).set(change), dsl::created_at)
+}
+
 /// Gives a lease back before its time: the mint certainly failed.
 ///
 /// # Errors

@@ -25,7 +25,8 @@ const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
 const OUTCOME_KEPT: Duration = Duration::from_hours(168);
 const HOUR_MS: i64 = 3_600_000;
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
-const SESSION_KEPT: Duration = Duration::from_hours(720);
+/// As long as a number can be idle before it may have changed hands: their last use says whether it was.
+const SESSION_KEPT: Duration = Duration::from_hours(9600);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
 const AUDIT_KEPT: Duration = Duration::from_hours(9600);

@@ -203,6 +203,32 @@ pub fn list(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Result<Vec
     rows.into_iter().map(Row::into_session).collect()
 }
 
+/// What the live sessions of a user were logged in with that is no longer theirs becomes what is.
+///
+/// # Errors
+/// The database's.
+pub fn readdress(db: &mut AnyConnection, user: &UserId, old: &str, new: &str) -> Result<(), Error> {
+    let live = dsl::sessions
+        .filter(dsl::user_id.eq(user.as_str()))
+        .filter(dsl::address.eq(old))
+        .filter(dsl::ended_at.is_null());
+    on_each!(db, c => prepared!(diesel::update(live).set(dsl::address.eq(new))).execute(c)).map(|_| ())
+}
+
+/// When a user last used a session that is on record. One that is live is used now: of those of the mesibo dialect
+/// nobody tells us.
+///
+/// # Errors
+/// The database's.
+pub fn last_use(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let theirs = dsl::sessions.filter(dsl::user_id.eq(user.as_str()));
+    let columns = (dsl::last_used_at, dsl::expires_at);
+    let rows = on_each!(db, c => theirs.select(columns).load::<(i64, i64)>(c))?;
+    let at = now.as_millis();
+    let last = rows.into_iter().map(|(used, ends)| if ends > at { at } else { used }).max();
+    Ok(last.map(Timestamp::from_millis))
+}
+
 /// Whether a user has a live session of the mesibo dialect, which gets no second token without a code.
 ///
 /// # Errors

@@ -72,11 +72,50 @@ pub fn sign_in(
     if let Some(holder) = touch(db, realm, address, now)? {
         return Ok((holder, false));
     }
-    if add(db, realm, address, fresh, None, None, now)? {
+    if add(db, realm, address, fresh, Origin::Login, now)? {
         return Ok((Holder { user: fresh.clone(), upstream_id: None }, true));
     }
     // Another login of the same address was first.
     touch(db, realm, address, now)?.map(|holder| (holder, false)).ok_or(Error::NotFound)
+}
+
+/// Notes that an address logged in whose last login was later than `since`, or never. None: it was not, or nobody holds
+/// the address.
+///
+/// # Errors
+/// The database's.
+pub fn touch_recent(
+    db: &mut AnyConnection,
+    realm: &str,
+    address: &str,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Holder>, Error> {
+    let row = identities::table.find((realm, address));
+    let recent = identities::last_login_at.gt(since.as_millis()).or(identities::last_login_at.is_null());
+    let change = identities::last_login_at.eq(now.as_millis());
+    let columns = (identities::user_id, identities::upstream_id);
+    let found: Option<(String, Option<String>)> =
+        changed_row!(db, diesel::update(row.filter(recent)).set(change), columns, row)?;
+    Ok(found.map(Holder::from))
+}
+
+/// The holder of an address, and when it last logged in.
+///
+/// # Errors
+/// The database's.
+pub fn last_login(
+    db: &mut AnyConnection,
+    realm: &str,
+    address: &str,
+) -> Result<Option<(Holder, Option<Timestamp>)>, Error> {
+    let columns = ((identities::user_id, identities::upstream_id), identities::last_login_at);
+    let found = on_each!(db, c => identities::table
+        .find((realm, address))
+        .select(columns)
+        .get_result::<((String, Option<String>), Option<i64>)>(c)
+        .optional())?;
+    Ok(found.map(|(holder, at)| (Holder::from(holder), at.map(Timestamp::from_millis))))
 }
 
 /// Adds an imported user.
@@ -91,7 +130,7 @@ pub fn import(
     now: Timestamp,
 ) -> Result<Import, Error> {
     let (address, upstream_id) = (imported.address.as_str(), imported.upstream_id.as_str());
-    if add(db, realm, address, fresh, Some(upstream_id), imported.name.as_deref(), now)? {
+    if add(db, realm, address, fresh, Origin::Import(imported), now)? {
         return Ok(Import::Added);
     }
     let holder = find(db, realm, address)?.ok_or(Error::NotFound)?;
@@ -114,17 +153,29 @@ fn touch(
     Ok(found.map(Holder::from))
 }
 
+/// How a user comes to be.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// They log in.
+    Login,
+    /// The operator brings them along.
+    Import(&'a Imported),
+}
+
 /// False when somebody holds the address; then the user stays unmade too.
 fn add(
     db: &mut AnyConnection,
     realm: &str,
     address: &str,
     user: &UserId,
-    upstream_id: Option<&str>,
-    name: Option<&str>,
+    origin: Origin<'_>,
     now: Timestamp,
 ) -> Result<bool, Error> {
     let at = now.as_millis();
+    let (upstream_id, name, last_login_at) = match origin {
+        Origin::Login => (None, None, Some(at)),
+        Origin::Import(imported) => (Some(imported.upstream_id.as_str()), imported.name.as_deref(), None),
+    };
     let new_user =
         (users::id.eq(user.as_str()), users::realm.eq(realm), users::name.eq(name), users::created_at.eq(at));
     let identity = (
@@ -133,7 +184,7 @@ fn add(
         identities::user_id.eq(user.as_str()),
         identities::upstream_id.eq(upstream_id),
         identities::created_at.eq(at),
-        identities::last_login_at.eq(None::<i64>),
+        identities::last_login_at.eq(last_login_at),
     );
     on_each!(db, c => diesel::insert_into(users::table).values(new_user).execute(c))?;
     let insert = diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing();

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 
 use super::{ChatToken, Subject, Upstream, UpstreamError};
 use crate::ambient::{Clock, Entropy};
+use crate::domain::address::Address;
 use crate::domain::breaker::{Admission, Breaker, Circuit, Outcome, Ticket};
 use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
@@ -201,6 +202,10 @@ impl Upstream for Guarded {
 
     fn may_mint_twice(&self) -> bool {
         self.inner.may_mint_twice()
+    }
+
+    fn id_by_address<'a>(&self, address: &'a Address) -> Option<&'a str> {
+        self.inner.id_by_address(address)
     }
 
     fn circuit(&self) -> Option<Circuit> {

@@ -184,10 +184,13 @@ impl Mesibo {
 
 /// mesibo knows people by their digits; an imported user by whatever they had.
 fn address_of(subject: &Subject) -> &str {
-    match (&subject.upstream_id, &subject.address) {
-        (Some(id), _) => id,
-        (None, Address::Phone(phone)) => phone.digits(),
-        (None, Address::Email(email)) => email.as_str(),
+    subject.upstream_id.as_deref().unwrap_or_else(|| spelled(&subject.address))
+}
+
+fn spelled(address: &Address) -> &str {
+    match address {
+        Address::Phone(phone) => phone.digits(),
+        Address::Email(email) => email.as_str(),
     }
 }
 
@@ -198,6 +201,10 @@ impl Upstream for Mesibo {
 
     fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
         Box::pin(self.userset_remove(subject))
+    }
+
+    fn id_by_address<'a>(&self, address: &'a Address) -> Option<&'a str> {
+        Some(spelled(address))
     }
 }
 

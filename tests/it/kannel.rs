@@ -123,7 +123,7 @@ fn message(text: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+14155552671").expect("a number"),
-        code: Code::parse("482913", CodeLength::SIX).expect("a code"),
+        code: Code::parse("482913", CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
         lifetime: Duration::from_mins(5),

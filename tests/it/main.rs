@@ -15,6 +15,7 @@
 
 mod harness;
 
+mod accounts;
 mod alike;
 mod backends;
 mod budgets;

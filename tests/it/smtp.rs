@@ -45,7 +45,7 @@ fn message(locale: &str, subject: &str, body: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse(TO).expect("a mailbox"),
-        code: Code::parse(CODE, CodeLength::SIX).expect("a code"),
+        code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
         lifetime: Duration::from_mins(5),

@@ -6,6 +6,7 @@ use latchkey::domain::channel::Channel;
 use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::{ChallengeId, ClientSecret, GrantToken};
 use latchkey::domain::network::ClientIp;
+use latchkey::domain::purpose::Purpose;
 use latchkey::login::{Complete, MintFailed, Resend, Sent, Start, Started, Verified, Verify, Wait};
 use latchkey::store::challenges::Key;
 use latchkey::upstream::UpstreamError;
@@ -34,7 +35,7 @@ async fn start(app: &TestApp) -> Sent {
 
 fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
     Verify {
-        key: Key::V1 { id: id.clone(), secret: secret.hash() },
+        key: Key::V1 { purpose: Purpose::Login, id: id.clone(), secret: secret.hash() },
         secret: Some(secret.clone()),
         code: Code::parse(code, CodeLength::SIX).expect("six digits"),
         name: None,
@@ -44,7 +45,7 @@ fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
 }
 
 fn with(grant: &GrantToken) -> Complete {
-    Complete { grant: grant.clone(), device: None, client: client() }
+    Complete { grant: grant.clone(), owner: None, device: None, client: client() }
 }
 
 async fn verify(app: &TestApp, id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verified {

@@ -16,6 +16,7 @@ use crate::ambient::Clock;
 use crate::config::{Charset, PURPOSES, RecipeProvider, SettingValue};
 use crate::delivery::{OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::domain::channel::Channel;
+use crate::domain::code::Code;
 use crate::domain::segments::is_gsm7;
 use crate::outbound::redact::Redactor;
 use crate::outbound::request::Request;
@@ -121,7 +122,7 @@ impl Gateway {
             channel: self.channel.as_str(),
             text: &message.text.body,
             title: &message.text.subject,
-            code: message.code.reveal(),
+            code: message.code.as_ref().map_or("", Code::reveal),
             ttl_s: message.lifetime.as_secs(),
             purpose: PURPOSES[0],
             locale: &message.text.locale,
@@ -132,6 +133,9 @@ impl Gateway {
 
     /// Why a message is not even tried here.
     fn refusal(&self, message: &OutgoingCode) -> Option<SendError> {
+        if message.code.is_none() && !self.recipe.carries_text {
+            return Some(SendError::Unroutable("the recipe sends codes alone, no texts".to_owned()));
+        }
         let countries = &self.recipe.countries;
         if let Some(country) = message.to.country()
             && !countries.is_empty()
@@ -238,7 +242,7 @@ impl Gateway {
         verdict: &Verdict,
         redactor: &Redactor,
     ) -> String {
-        let quote = |text: &str| redactor.quote(text, Some(message.code.reveal()));
+        let quote = |text: &str| redactor.quote(text, message.code.as_ref().map(Code::reveal));
         let mut text = format!("HTTP status {}", answer.status);
         if verdict.rule.is_none() && (300..400).contains(&answer.status) {
             let fix = format!(

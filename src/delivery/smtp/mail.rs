@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::super::{OutgoingCode, SendError};
 use crate::config::SmtpProvider;
 use crate::domain::address::Address;
+use crate::domain::code::Code;
 use crate::domain::locale::Locale;
 
 /// A mail and its envelope: one sender, one recipient.
@@ -16,7 +17,7 @@ pub(super) struct Letter {
     pub(super) content: Zeroizing<Vec<u8>>,
 }
 
-/// Writes the mail for a code.
+/// Writes the mail.
 pub(super) fn write(config: &SmtpProvider, message: &OutgoingCode) -> Result<Letter, SendError> {
     let Address::Email(recipient) = &message.to else {
         return Err(SendError::Unroutable("a phone number is no mailbox".to_owned()));
@@ -28,7 +29,7 @@ pub(super) fn write(config: &SmtpProvider, message: &OutgoingCode) -> Result<Let
     let from: lettre::Address = config.from.as_str().parse().map_err(no_sender)?;
     let id = format!("<{}@{}>", message.id, from.domain());
     let text = message.text.body.to_string();
-    let html = to_html(&text, message.code.reveal(), &message.text.locale);
+    let html = to_html(&text, message.code.as_ref().map(Code::reveal), &message.text.locale);
     let mail = Message::builder()
         .from(Mailbox::new(config.from_name.clone(), from.clone()))
         .to(Mailbox::new(None, to.clone()))
@@ -44,11 +45,13 @@ pub(super) fn write(config: &SmtpProvider, message: &OutgoingCode) -> Result<Let
     Ok(Letter { from, to, content: Zeroizing::new(mail.formatted()) })
 }
 
-/// The text as a page, with the code set off. Everything in it is escaped.
-fn to_html(text: &str, code: &str, locale: &str) -> String {
+/// The text as a page, with the code set off where there is one. Everything in it is escaped.
+fn to_html(text: &str, code: Option<&str>, locale: &str) -> String {
     let direction = Locale::parse(locale).filter(Locale::is_right_to_left).map_or("ltr", |_| "rtl");
     let text = escape(text).replace('\n', "<br>\n");
-    let text = text.replacen(code, &format!("<strong style=\"font-size:1.5em\">{code}</strong>"), 1);
+    let set_off =
+        |code| text.replacen(code, &format!("<strong style=\"font-size:1.5em\">{code}</strong>"), 1);
+    let text = code.map_or_else(|| text.clone(), set_off);
     format!(
         "<!DOCTYPE html>\n<html lang=\"{}\" dir=\"{direction}\">\n<head><meta charset=\"utf-8\"></head>\n\
          <body style=\"font-family:sans-serif\">\n<p>{text}</p>\n</body>\n</html>\n",
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_html_part_is_escaped_and_sets_the_code_off() {
-        let html = to_html("<A&B> 'x' code 123456.\nNever \"share\" it, 123456.", "123456", "ar");
+        let html = to_html("<A&B> 'x' code 123456.\nNever \"share\" it, 123456.", Some("123456"), "ar");
         assert!(html.contains("&lt;A&amp;B&gt; &#39;x&#39; code <strong"), "{html}");
         assert!(html.contains(">123456</strong>.<br>\nNever &quot;share&quot; it, 123456."), "{html}");
         assert!(html.contains("<html lang=\"ar\" dir=\"rtl\">"), "{html}");

@@ -67,6 +67,9 @@ pub(super) fn verified(verified: Verified, gone: Kind) -> Result<Reply, Problem>
     match verified {
         Verified::Token(minted) => Ok((StatusCode::OK, token(&minted))),
         Verified::NotMinted(failed) => Err(not_minted(&failed)),
+        Verified::Recycled { since, grant } => {
+            Ok((StatusCode::OK, json!({"recycled": {"since": since.as_secs()}, "grant": grant.reveal()})))
+        }
         Verified::Wrong { attempts_left, next_guess } => {
             let check = match next_guess {
                 Wait::For(wait) => Value::from(whole_secs(wait)),

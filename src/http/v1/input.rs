@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::super::problem::{Kind, Problem};
+use crate::domain::account::Owner;
 use crate::domain::address::Address;
 use crate::domain::email::Email;
 use crate::domain::phone::{Phone, PhoneError};
@@ -12,6 +13,9 @@ use crate::session::Scope;
 
 /// Longer names of fields are not repeated in an answer.
 const MAX_SHOWN_BYTES: usize = 32;
+
+/// Longer answers of captchas are none.
+const MAX_CAPTCHA_CHARS: usize = 4096;
 
 /// A body.
 pub(super) trait Input: DeserializeOwned {
@@ -30,6 +34,8 @@ pub(super) struct Login {
     pub(super) email: Option<String>,
     pub(super) channel: Option<String>,
     pub(super) locale: Option<String>,
+    /// What a challenge on the client's page gave. Nothing verifies it here.
+    captcha: Option<String>,
 }
 
 /// `POST /v1/login/resend`.
@@ -58,6 +64,33 @@ pub(super) struct Verify {
 pub(super) struct Complete {
     pub(super) grant: String,
     pub(super) device: Option<String>,
+    pub(super) account: Option<String>,
+}
+
+/// `POST /v1/phone/change`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangePhone {
+    pub(super) phone: String,
+    pub(super) channel: Option<String>,
+    pub(super) locale: Option<String>,
+}
+
+/// `POST /v1/email/link`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkEmail {
+    pub(super) email: String,
+    pub(super) locale: Option<String>,
+}
+
+/// `POST /v1/phone/change/verify` and `POST /v1/email/link/verify`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfirmAddress {
+    pub(super) challenge: String,
+    pub(super) secret: String,
+    pub(super) code: String,
 }
 
 /// `POST /v1/session/refresh`.
@@ -82,6 +115,9 @@ impl Input for Login {
 impl Input for Resend {}
 impl Input for Verify {}
 impl Input for Complete {}
+impl Input for ChangePhone {}
+impl Input for LinkEmail {}
+impl Input for ConfirmAddress {}
 impl Input for Refresh {}
 impl Input for Logout {}
 
@@ -94,6 +130,14 @@ impl Logout {
     }
 }
 
+/// Whose the account is.
+pub(super) fn owner(text: Option<&str>) -> Result<Option<Owner>, Problem> {
+    let owners = [("keep", Owner::Keep), ("fresh", Owner::Fresh)];
+    let parse = |text| owners.iter().find(|(name, _)| *name == text).map(|(_, owner)| *owner);
+    let fix = "account must be keep or fresh";
+    text.map(|text| parse(text).ok_or_else(|| Problem::from(Kind::InvalidRequest).detail(fix))).transpose()
+}
+
 /// What a device calls itself.
 pub(super) fn device(text: Option<&str>) -> Result<Option<DeviceLabel>, Problem> {
     let fix = "device must be 1 to 64 characters, none of them a control character";
@@ -103,16 +147,33 @@ pub(super) fn device(text: Option<&str>) -> Result<Option<DeviceLabel>, Problem>
 }
 
 impl Login {
+    /// Nobody's answer is longer.
+    pub(super) fn check_captcha(&self) -> Result<(), Problem> {
+        let fits = self.captcha.as_ref().is_none_or(|text| text.chars().count() <= MAX_CAPTCHA_CHARS);
+        let fix = "captcha must be at most 4096 characters";
+        fits.then_some(()).ok_or_else(|| Problem::from(Kind::InvalidRequest).detail(fix))
+    }
+
     /// The one address that it names.
     pub(super) fn address(&self) -> Result<Address, Problem> {
         match (&self.phone, &self.email) {
-            (Some(phone), None) => Ok(Address::Phone(Phone::parse(phone).map_err(to_problem)?)),
-            (None, Some(email)) => Ok(Address::Email(Email::parse(email).or(Err(Kind::InvalidEmail))?)),
+            (Some(number), None) => phone(number),
+            (None, Some(mailbox)) => email(mailbox),
             (Some(_), Some(_)) | (None, None) => {
                 Err(Problem::from(Kind::InvalidRequest).detail("send either phone or email"))
             }
         }
     }
+}
+
+/// A number as the client sent it.
+pub(super) fn phone(text: &str) -> Result<Address, Problem> {
+    Ok(Address::Phone(Phone::parse(text).map_err(to_problem)?))
+}
+
+/// A mailbox as the client sent it.
+pub(super) fn email(text: &str) -> Result<Address, Problem> {
+    Ok(Address::Email(Email::parse(text).or(Err(Kind::InvalidEmail))?))
 }
 
 fn to_problem(error: PhoneError) -> Problem {

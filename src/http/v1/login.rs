@@ -10,6 +10,7 @@ use crate::domain::challenge::Dialect;
 use crate::domain::channel::Channel;
 use crate::domain::code;
 use crate::domain::ids::{ChallengeId, ClientSecret, GrantToken};
+use crate::domain::purpose::Purpose;
 use crate::login;
 use crate::store::challenges::Key;
 
@@ -46,6 +47,7 @@ impl Gateway {
     async fn v1_login(&self, asker: Asker, input: Login) -> Result<Reply, Problem> {
         let address = input.address()?;
         let channel = parse_channel(input.channel.as_deref())?;
+        input.check_captcha()?;
         let (app_id, client) = (input.app_id, asker.client);
         let languages = languages(input.locale, asker.languages)?;
         let start = login::Start { dialect: Dialect::V1, app_id, address, channel, languages, client };
@@ -68,7 +70,7 @@ impl Gateway {
         let secret = ClientSecret::parse(&input.secret).ok_or(Kind::ChallengeGone)?;
         let id = ChallengeId::parse(&input.challenge).ok_or(Kind::ChallengeGone)?;
         let device = input::device(input.device.as_deref())?;
-        let key = Key::V1 { id, secret: secret.hash() };
+        let key = Key::V1 { purpose: Purpose::Login, id, secret: secret.hash() };
         let (secret, client) = (Some(secret), asker.client);
         let verify = login::Verify { key, secret, code, name: None, device, client };
         let verified = self.login.verify(verify).await.map_err(|error| answer::failed(&error))?;
@@ -78,14 +80,15 @@ impl Gateway {
     async fn v1_complete(&self, asker: Asker, input: Complete) -> Result<Reply, Problem> {
         let grant = GrantToken::parse(&input.grant).ok_or(Kind::GrantGone)?;
         let device = input::device(input.device.as_deref())?;
-        let complete = login::Complete { grant, device, client: asker.client };
+        let owner = input::owner(input.account.as_deref())?;
+        let complete = login::Complete { grant, owner, device, client: asker.client };
         let verified = self.login.complete(complete).await.map_err(|error| answer::failed(&error))?;
         answer::verified(verified, Kind::GrantGone)
     }
 }
 
 /// The body's own wish comes before the header's.
-fn languages(locale: Option<String>, accepted: Vec<String>) -> Result<Vec<String>, Problem> {
+pub(super) fn languages(locale: Option<String>, accepted: Vec<String>) -> Result<Vec<String>, Problem> {
     match locale {
         Some(tag) if language::is_tag(&tag) => Ok(std::iter::once(tag).chain(accepted).collect()),
         Some(_) => {
@@ -95,7 +98,7 @@ fn languages(locale: Option<String>, accepted: Vec<String>) -> Result<Vec<String
     }
 }
 
-fn parse_channel(name: Option<&str>) -> Result<Option<Channel>, Problem> {
+pub(super) fn parse_channel(name: Option<&str>) -> Result<Option<Channel>, Problem> {
     let parse = |name| Channel::parse(name).ok_or(Problem::from(Kind::ChannelNotOffered));
     name.map(parse).transpose()
 }

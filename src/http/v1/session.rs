@@ -96,7 +96,7 @@ impl Gateway {
     }
 }
 
-fn bearer(asker: &Asker) -> Result<&str, Problem> {
+pub(super) fn bearer(asker: &Asker) -> Result<&str, Problem> {
     asker.bearer.as_ref().map(|token| token.as_str()).ok_or(Kind::InvalidToken.into())
 }
 

@@ -46,7 +46,11 @@ fn record(
     let ended = rows.into_iter().map(Row::into_session).collect::<Result<Vec<_>, _>>()?;
     let event = match why {
         EndedWhy::Reuse => Event::SessionReuse,
-        EndedWhy::Logout | EndedWhy::Remote | EndedWhy::Replaced => Event::SessionEnded,
+        EndedWhy::Logout
+        | EndedWhy::Remote
+        | EndedWhy::Replaced
+        | EndedWhy::PhoneChanged
+        | EndedWhy::Operator => Event::SessionEnded,
     };
     for session in &ended {
         let detail = format!("{} {}", session.id, why.as_str());
@@ -80,11 +84,12 @@ pub fn end_others(
     db: &mut AnyConnection,
     kept: &SessionId,
     user: &UserId,
+    why: EndedWhy,
     network: &str,
     now: Timestamp,
 ) -> Result<Vec<Session>, Error> {
     let named = dsl::user_id.eq(user.as_str()).and(dsl::id.ne(kept.as_str()));
-    end_where!(db, named, EndedWhy::Remote, network, now)
+    end_where!(db, named, why, network, now)
 }
 
 /// All sessions of a user.
@@ -94,10 +99,11 @@ pub fn end_others(
 pub fn end_user(
     db: &mut AnyConnection,
     user: &UserId,
+    why: EndedWhy,
     network: &str,
     now: Timestamp,
 ) -> Result<Vec<Session>, Error> {
-    end_where!(db, dsl::user_id.eq(user.as_str()), EndedWhy::Logout, network, now)
+    end_where!(db, dsl::user_id.eq(user.as_str()), why, network, now)
 }
 
 /// The session of a refresh token that is not its current one.

@@ -10,6 +10,7 @@ use latchkey::ambient::{Clock, Entropy, ManualClock, SeededEntropy};
 use latchkey::app::{App, World};
 use latchkey::config::Source;
 use latchkey::delivery::Provider;
+use latchkey::domain::channel::Channel;
 use latchkey::domain::time::Timestamp;
 use latchkey::login::Login;
 use latchkey::store::Store;
@@ -137,6 +138,14 @@ impl Builder<'_> {
         self
     }
 
+    /// Codes travel by mail, too.
+    pub fn with_mail(self) -> Self {
+        self.set("providers.console.kind", "console")
+            .set("providers.mail.kind", "smtp")
+            .set("providers.mail.url", "smtp://127.0.0.1:1")
+            .set("providers.mail.from", "login@example.com")
+    }
+
     /// The configured providers as they are, instead of the outbox.
     pub fn real_providers(mut self) -> Self {
         self.real_providers = true;
@@ -151,7 +160,8 @@ impl Builder<'_> {
         let config = source.load().unwrap_or_else(|error| panic!("{error}"));
         let outbox = Arc::new(Outbox::default());
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
-        let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
+        let record = |channel| -> Arc<dyn Provider> { Arc::new(Recorder(Arc::clone(&outbox), channel)) };
+        let recorder = || [Channel::Sms, Channel::Email].map(record).to_vec();
         let providers = (!self.real_providers).then(recorder);
         let world = World {
             clock,
@@ -225,6 +235,11 @@ impl TestApp {
     /// Starts a server with the defaults.
     pub fn start(database: &Database) -> Self {
         Self::builder(database).start()
+    }
+
+    /// The time, in Unix seconds.
+    pub fn clock_now(&self) -> i64 {
+        self.clock.now().as_secs()
     }
 
     /// Moves time.

@@ -7,12 +7,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use latchkey::delivery::{OutgoingCode, Provider, Receipt, SendError};
 use latchkey::domain::channel::Channel;
+use latchkey::domain::code::Code;
 
 /// A message that was sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sent {
     pub id: String,
     pub to: String,
+    /// Empty: a notice.
     pub code: String,
     pub locale: String,
     pub text: String,
@@ -43,7 +45,8 @@ impl Outbox {
 
     /// The code that landed last.
     pub fn last_code(&self) -> String {
-        self.sent().last().expect("a code was sent").code.clone()
+        let mut codes = self.sent().into_iter().map(|sent| sent.code).filter(|code| !code.is_empty());
+        codes.next_back().expect("a code was sent")
     }
 
     /// A code of the same form that was never sent.
@@ -56,16 +59,16 @@ impl Outbox {
     }
 }
 
-/// The outbox as a provider.
-pub struct Recorder(pub Arc<Outbox>);
+/// The outbox as a provider of a channel.
+pub struct Recorder(pub Arc<Outbox>, pub Channel);
 
 impl Provider for Recorder {
     fn name(&self) -> &'static str {
-        "console"
+        if self.1 == Channel::Email { "mail" } else { "console" }
     }
 
     fn channel(&self) -> Channel {
-        Channel::Sms
+        self.1
     }
 
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>> {
@@ -74,7 +77,7 @@ impl Provider for Recorder {
             Err(error)
         } else {
             let (id, to) = (message.id.to_string(), message.to.as_str().to_owned());
-            let code = message.code.reveal().to_owned();
+            let code = message.code.as_ref().map_or("", Code::reveal).to_owned();
             let (locale, text) = (message.text.locale.clone(), message.text.body.to_string());
             self.0.sent.lock().unwrap().push(Sent { id, to, code, locale, text });
             Ok(Receipt { provider_id: None })

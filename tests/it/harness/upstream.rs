@@ -1,10 +1,12 @@
 //! A chat backend inside the test: it can fail, hang and panic.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use latchkey::domain::address::Address;
 use latchkey::upstream::{ChatToken, Subject, Upstream, UpstreamError};
 use serde_json::Map;
 use tokio::sync::Notify;
@@ -29,6 +31,7 @@ pub struct FakeUpstream {
     minted: Mutex<Vec<String>>,
     revoked: Mutex<Vec<Subject>>,
     revoke: Mutex<Option<UpstreamError>>,
+    by_number: AtomicBool,
     called: Notify,
 }
 
@@ -36,6 +39,11 @@ impl FakeUpstream {
     /// A new one.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// From now on it knows people by their addresses, as mesibo does.
+    pub fn goes_by_address(&self) {
+        self.by_number.store(true, Ordering::SeqCst);
     }
 
     /// What the next mint does; call it again for the one after.
@@ -81,7 +89,11 @@ impl FakeUpstream {
         ChatToken {
             provider: "fake",
             token: Zeroizing::new(token),
-            user_id: subject.user.to_string(),
+            user_id: match (&subject.upstream_id, self.by_number.load(Ordering::SeqCst)) {
+                (Some(id), _) => id.clone(),
+                (None, true) => subject.address.as_str().to_owned(),
+                (None, false) => subject.user.to_string(),
+            },
             extra: Map::new(),
         }
     }
@@ -102,6 +114,10 @@ impl Upstream for FakeUpstream {
             Ok(self.token(subject))
         }
         .boxed()
+    }
+
+    fn id_by_address<'a>(&self, address: &'a Address) -> Option<&'a str> {
+        self.by_number.load(Ordering::SeqCst).then_some(address.as_str())
     }
 
     fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {

@@ -10,7 +10,12 @@ use crate::domain::time::Timestamp;
 
 fn used() -> UsedCode {
     let message = message();
-    UsedCode { id: message.id, provider_id: "VE/1".to_owned(), to: message.to, code: message.code }
+    UsedCode {
+        id: message.id,
+        provider_id: "VE/1".to_owned(),
+        to: message.to,
+        code: message.code.expect("a code"),
+    }
 }
 
 fn gateway(text: &str, base_url: &str) -> Gateway {

@@ -24,7 +24,7 @@ pub(super) fn message() -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+14155552671").expect("a number"),
-        code: Code::parse(CODE, CodeLength::SIX).expect("a code"),
+        code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
         lifetime: Duration::from_mins(5),
