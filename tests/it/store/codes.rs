@@ -4,6 +4,7 @@ use latchkey::ambient::SeededEntropy;
 use latchkey::domain::address::Address;
 use latchkey::domain::challenge::{Dialect, LIFETIME, Slots};
 use latchkey::domain::ids::ChallengeId;
+use latchkey::domain::purpose::Purpose;
 use latchkey::store::challenges::{self, NewChallenge};
 use latchkey::store::{Abort, Store};
 
@@ -31,7 +32,7 @@ async fn waiting(database: &Database) -> (Store, ChallengeId) {
     let new = NewChallenge {
         id: id.clone(),
         dialect: Dialect::V1,
-        purpose: "login",
+        purpose: Purpose::Login,
         app_id: "app".to_owned(),
         realm: "chat".to_owned(),
         address: Address::parse("+18005551234").expect("a number"),
