@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, Otp, PepperSource, secret_file};
-use crate::delivery::{self, Courier, Messages, Provider};
+use crate::delivery::{self, Callbacks, Courier, Messages, Provider, Receipts};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
+use crate::domain::receipt::PathKeys;
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
 use crate::keys::{AccessTokens, KeyFileError};
 use crate::login::{Login, Pace, Realm};
@@ -107,7 +108,7 @@ pub struct App {
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     shutdown_timeout: Duration,
-    jobs: [tokio::task::JoinHandle<()>; 2],
+    jobs: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl App {
@@ -120,7 +121,9 @@ impl App {
         // Sockets first: two processes on one port should fail before either touches the database.
         let public_socket = bind(config.server.listen, "server.listen")?;
         let admin_socket = bind(config.server.admin_listen, "server.admin_listen")?;
-        let hasher = Arc::new(CodeHasher::new(read_pepper(&config.otp, &*entropy)?, config.otp.cost));
+        let peppers = read_pepper(&config.otp, &*entropy)?;
+        let callbacks = Arc::new(Callbacks::new(config.public_url.clone(), PathKeys::new(&peppers)));
+        let hasher = Arc::new(CodeHasher::new(peppers, config.otp.cost));
         let store = Arc::new(Store::open(&config.database)?);
         let metrics = Arc::new(Metrics::default());
         let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
@@ -147,7 +150,9 @@ impl App {
         let realms: BTreeMap<String, Realm> = realms.collect();
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
-        let providers = providers.map_or_else(|| delivery::build(&config.providers, &clock), Ok)?;
+        let providers = providers
+            .map_or_else(|| delivery::build(&config.providers, &clock, Some(&callbacks)), Ok)?;
+        let receipts = Receipts::new(&config.providers, callbacks)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
             courier: Courier::new(providers, config.routes),
@@ -164,6 +169,7 @@ impl App {
             limits: config.limits,
             metrics: Arc::clone(&metrics),
             pace: Pace::default(),
+            receipts,
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
@@ -197,6 +203,7 @@ impl App {
         let jobs = [
             tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock)),
             tokio::spawn(jobs::follow_keys_forever(tokens)),
+            tokio::spawn(jobs::resend_forever(Arc::clone(&login))),
         ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {

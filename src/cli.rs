@@ -195,7 +195,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             // start makes is not made.
             let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
                 (Arc::new(SystemClock), Arc::new(SystemEntropy));
-            delivery::build(&config.providers, &clock).map_err(StartError::from)?;
+            delivery::build(&config.providers, &clock, None).map_err(StartError::from)?;
             let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
             let mut given = config.upstreams.clone();
             given.retain(|_, upstream| !made_at_start(upstream));

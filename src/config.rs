@@ -18,6 +18,7 @@ mod session;
 mod setting;
 mod smtp;
 mod upstreams;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,12 +30,13 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
-pub(crate) use recipes::whole;
+pub(crate) use recipes::{is_near, whole};
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
+pub use watch::Watch;
 pub use upstreams::{
     CallLimits, ChatSdkUpstream, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule,
     IdentifyBy, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, KustomerSecret,

@@ -20,6 +20,7 @@ pub mod message;
 pub mod network;
 pub mod pepper;
 pub mod phone;
+pub mod receipt;
 pub mod segments;
 pub mod template;
 pub mod time;

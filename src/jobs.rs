@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ambient::Clock;
 use crate::keys::AccessTokens;
+use crate::login::Login;
 use crate::store::purge::{self, BATCH, Chore};
 use crate::store::{Abort, Store, StoreError};
 use crate::telemetry::chain;
@@ -14,6 +15,19 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// Between two looks at the file of the keys.
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(10);
+
+/// Between two looks for messages that did not arrive.
+const LOOK_FOR_LOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends the codes of messages again that did not arrive, until it is dropped.
+pub async fn resend_forever(login: Arc<Login>) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_LOST_EVERY).await;
+        if let Err(error) = login.resend_overdue().await {
+            tracing::warn!(error = chain(&error), "nobody looked for messages that did not arrive; it is tried again");
+        }
+    }
+}
 
 /// Takes in the keys of access tokens where their file has changed, until it is dropped.
 pub async fn follow_keys_forever(tokens: Arc<AccessTokens>) {

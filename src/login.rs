@@ -1,13 +1,15 @@
-//! Logging in: start, resend, verify, complete.
+//! Logging in: start, resend, verify, complete; and what gateways report of messages.
 //!
 //! Guarantees: each use case reads from top to bottom as the story it tells, and is safe to stop between any two of
 //! its steps. A guess is counted and committed before it is compared; a message is written down and committed before
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
 //! whether the user exists, nor does its time on whether the address is closed.
 
+mod dispatch;
 mod draft;
 mod mint;
 mod pace;
+mod receipt;
 mod start;
 mod verify;
 
@@ -19,11 +21,12 @@ use tokio::sync::Semaphore;
 
 pub use self::mint::{MintFailed, Minted};
 pub use self::pace::Pace;
+pub use self::receipt::{Filed, Resent};
 pub use self::start::{Resend, Sent, Start, Started};
 pub use self::verify::{Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Apps, Email, Limits, Otp, Policy};
-use crate::delivery::{Courier, Messages};
+use crate::delivery::{Courier, Messages, Receipts};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
@@ -82,6 +85,8 @@ pub struct Login {
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
     pub pace: Pace,
+    /// Where gateways report to.
+    pub receipts: Receipts,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

@@ -103,6 +103,8 @@ impl Login {
             channel: Channel::Sms,
             network: self.network.clone(),
             status: Status::Pending,
+            locale: "en".to_owned(),
+            resend_of: None,
             created_at: now,
             deadline_at: now.plus(Duration::from_secs(20)),
         };
@@ -128,6 +130,7 @@ impl Login {
             provider: Some("console".to_owned()),
             provider_id: None,
             error: None,
+            due_at: None,
         };
         deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())
     }

@@ -69,7 +69,7 @@ fn check_one(file: &Path, out: &mut (dyn Write + Send)) -> Result<usize, Command
         }
     };
     let mut faults = 0;
-    for report in recipe.run_examples() {
+    for report in recipe.run_examples().into_iter().chain(recipe.run_receipts()) {
         match report.fault {
             None => writeln!(out, "{shown}: {}: as it should be", report.name)?,
             Some(fault) => {
@@ -85,6 +85,10 @@ fn check_one(file: &Path, out: &mut (dyn Write + Send)) -> Result<usize, Command
     }
     for outcome in recipe.without_example() {
         writeln!(out, "{shown}: no [[example]] shows {}: write one", outcome.as_str())?;
+        faults += 1;
+    }
+    for said in recipe.without_receipt() {
+        writeln!(out, "{shown}: no [[receipt]] shows {said}: write one")?;
         faults += 1;
     }
     Ok(faults)
@@ -113,7 +117,7 @@ pub(super) async fn send_test(
         }
     };
     let to = Address::parse(to).map_err(|error| CommandError::Told(format!("--to {to}: {error}")))?;
-    let gateway = Gateway::new(name, provider, Arc::new(SystemClock))
+    let gateway = Gateway::new(name, provider, Arc::new(SystemClock), None)
         .map_err(|error| CommandError::Told(format!("providers.{name}: {error}")))?;
     let code = Code::generate(&SystemEntropy, CodeLength::SIX);
     let text = match text {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::providers::ProviderConfig;
 use super::reader::Section;
+use super::watch::{self, Watch};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 
@@ -17,6 +18,7 @@ struct Route {
     rules: Vec<Rule>,
     default: Vec<String>,
     max_tries: usize,
+    watch: Watch,
 }
 
 /// Another order for some messages. What is empty fits all.
@@ -35,6 +37,12 @@ impl Routes {
     #[must_use]
     pub fn offers(&self, channel: Channel) -> bool {
         self.0.contains_key(&channel)
+    }
+
+    /// What is done about messages of a channel that do not arrive.
+    #[must_use]
+    pub fn watch(&self, channel: Channel) -> Watch {
+        self.0.get(&channel).map(|route| route.watch).unwrap_or_default()
     }
 
     /// The names of the providers to try for a message, in their order: those of the first rule that fits it, or the
@@ -84,7 +92,8 @@ fn read_route(section: &Section<'_>, channel: Channel, providers: &Providers) ->
     let why = "somebody waits for the code while each is tried";
     let max_tries = section.ranged("max_tries", MAX_TRIES, 1..=10, why);
     let rules = section.list("rules").into_iter().map(|rule| read_rule(rule, channel, providers)).collect();
-    Route { rules, default, max_tries: usize::try_from(max_tries).unwrap_or(1) }
+    let watch = watch::read(section);
+    Route { rules, default, watch, max_tries: usize::try_from(max_tries).unwrap_or(1) }
 }
 
 fn read_rule(section: Section<'_>, channel: Channel, providers: &Providers) -> Rule {

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod context;
+pub(crate) mod dlr;
 mod example;
 mod file;
 mod gateway;
@@ -27,7 +28,7 @@ const SCHEMA: u32 = 1;
 const MAX_TIMEOUT_MS: u64 = 14_000;
 
 /// What every message has.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "to",
     "to_country",
     "to_digits",
@@ -43,7 +44,11 @@ const NAMES: [&str; 15] = [
     "app.name",
     "channel",
     "now",
+    RECEIPT_URL,
 ];
+
+/// Where the gateway reports what became of the message.
+const RECEIPT_URL: &str = "receipt_url";
 
 /// A recipe, compiled.
 pub(crate) struct Recipe {
@@ -58,6 +63,8 @@ pub(crate) struct Recipe {
     /// Where it is known to work; everywhere when empty.
     countries: Vec<String>,
     examples: Vec<file::Example>,
+    dlr: Option<dlr::Dlr>,
+    receipts: Vec<dlr::file::Example>,
 }
 
 impl Recipe {
@@ -93,7 +100,15 @@ impl Recipe {
             }
             Some(_) | None => {}
         }
-        let unused = head.settings.keys().find(|name| !templates.used().contains(*name));
+        let reports = templates.names(RECEIPT_URL);
+        let dlr = file.dlr.as_ref().map(|dlr| dlr::Dlr::compile(dlr, &head.settings, reports)).transpose()?;
+        if reports && dlr.is_none() {
+            let fix = "nothing says what the gateway reports there: write [dlr], or remove receipt_url";
+            return Err(LoadError::new("dlr", fix));
+        }
+        let read = dlr.as_ref().map(dlr::Dlr::settings).unwrap_or_default();
+        let is_used = |name: &str| templates.used().contains(name) || read.contains(&name);
+        let unused = head.settings.keys().find(|name| !is_used(name));
         if let Some(name) = unused {
             let fix = "nothing uses it: remove it, or write {{ cfg.NAME }} where it belongs";
             return Err(LoadError::new(&format!("settings.{name}"), fix));
@@ -119,7 +134,14 @@ impl Recipe {
             max_response: limits.max_response,
             countries: limits.countries.clone(),
             examples: file.example,
+            dlr,
+            receipts: file.receipt,
         })
+    }
+
+    /// How to read what the gateway reports, where it does.
+    pub(crate) fn into_dlr(self) -> Option<dlr::Dlr> {
+        self.dlr
     }
 
     /// Each outcome that its rules name, once.

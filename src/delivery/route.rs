@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{OutgoingCode, Provider, Receipt, SendError};
-use crate::config::Routes;
+use crate::config::{Routes, Watch};
 use crate::domain::channel::Channel;
+use crate::domain::phone::Country;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +39,35 @@ impl Courier {
         self.routes.offers(channel)
     }
 
-    /// Offers the message along the route, until a provider may have taken it or all of them certainly did not.
-    pub async fn deliver(&self, channel: Channel, message: &OutgoingCode, deadline: Duration) -> Report {
+    /// Whether a channel leads to somebody by any other than these providers.
+    #[must_use]
+    pub fn offers_without(
+        &self,
+        channel: Channel,
+        country: Option<Country>,
+        app_id: &str,
+        without: &[String],
+    ) -> bool {
+        let order = self.routes.order(channel, country, app_id);
+        order.iter().any(|name| self.providers.contains_key(name) && !without.contains(name))
+    }
+
+    /// What is done about messages of a channel that do not arrive.
+    #[must_use]
+    pub fn watch(&self, channel: Channel) -> Watch {
+        self.routes.watch(channel)
+    }
+
+    /// Offers the message along the route, but to none of `without`, until a provider may have taken it or all of them certainly did not.
+    pub async fn deliver(
+        &self,
+        channel: Channel,
+        message: &OutgoingCode,
+        deadline: Duration,
+        without: &[String],
+    ) -> Report {
         let mut provider = None;
-        let attempt = self.try_each(channel, message, &mut provider);
+        let attempt = self.try_each(channel, message, without, &mut provider);
         let result = match tokio::time::timeout(deadline, attempt).await {
             Ok(result) => result,
             Err(_elapsed) => Err(SendError::Unknown("no answer within the deadline".to_owned())),
@@ -53,10 +79,12 @@ impl Courier {
         &self,
         channel: Channel,
         message: &OutgoingCode,
+        without: &[String],
         tried: &mut Option<String>,
     ) -> Result<Receipt, SendError> {
         let mut last = SendError::Unroutable(format!("no provider serves {}", channel.as_str()));
-        for name in self.routes.order(channel, message.to.country(), &message.app_id) {
+        let order = self.routes.order(channel, message.to.country(), &message.app_id);
+        for name in order.iter().filter(|name| !without.contains(name)) {
             let Some(provider) = self.providers.get(name) else { continue };
             *tried = Some(name.clone());
             match provider.send(message).await {
@@ -141,7 +169,7 @@ mod tests {
                 body: Zeroizing::new("123456".to_owned()),
             },
         };
-        let report = courier.deliver(Channel::Sms, &message, Duration::from_millis(20)).await;
+        let report = courier.deliver(Channel::Sms, &message, Duration::from_millis(20), &[]).await;
         let log = log.lock().unwrap().clone();
         (report, log)
     }

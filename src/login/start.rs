@@ -1,22 +1,19 @@
 //! Start and resend: a code goes out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::dispatch::{Dispatched, Errand};
 use super::draft::{Refusal, address_key};
-use super::{Login, LoginError, SEND_DEADLINE, Wait};
-use crate::delivery::{Occasion, OutgoingCode, Report, SendError};
+use super::{Login, LoginError, Wait};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
-use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
-use crate::domain::ids::{ChallengeId, ClientSecret};
+use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, Key};
-use crate::store::deliveries::{self, Outcome, Status};
 use crate::store::{AnyConnection, guards};
 
 /// Somebody asks for a code.
@@ -60,8 +57,10 @@ pub(super) struct Order {
     pub(super) realm: String,
     pub(super) address: Address,
     pub(super) channel: Channel,
-    languages: Vec<String>,
+    pub(super) languages: Vec<String>,
     pub(super) client: ClientIp,
+    /// The message that another is sent in place of, by ourselves.
+    pub(super) resend_of: Option<MessageId>,
 }
 
 /// What came of it.
@@ -206,7 +205,7 @@ impl Login {
     }
 
     /// What the configuration says to a request, before anything is looked up.
-    fn order(&self, start: Start) -> Result<Order, Started> {
+    pub(super) fn order(&self, start: Start) -> Result<Order, Started> {
         let Start { dialect, app_id, address, channel, languages, client } = start;
         let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
         let app = app.ok_or(Started::UnknownApp)?;
@@ -223,11 +222,11 @@ impl Login {
             return Err(Started::NotServed);
         }
         let (app_name, realm) = (app.name.clone(), app.upstream.clone());
-        Ok(Order { dialect, app_id, app_name, realm, address, channel, languages, client })
+        Ok(Order { dialect, app_id, app_name, realm, address, channel, languages, client, resend_of: None })
     }
 
     /// The channels that lead to an address.
-    fn channels(&self, address: &Address) -> Vec<Channel> {
+    pub(super) fn channels(&self, address: &Address) -> Vec<Channel> {
         let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
         Channel::ALL.into_iter().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
     }
@@ -261,53 +260,23 @@ impl Login {
         }
         let closed = opening == Opening::Closed;
 
-        let code = Code::generate(&*self.entropy, self.otp.length);
         let fresh = (start.dialect == Dialect::V1 && secret.is_none())
             .then(|| ClientSecret::generate(&*self.entropy));
         let secret = secret.or(fresh.as_ref());
-        let draft = match self.draft(start, secret, current.challenge, &code, closed, now).await? {
-            Ok(draft) => Arc::new(draft),
-            Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
-        };
-        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
-        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
-            Ok(next_send_at) => next_send_at,
-            Err(Refusal::Changed) => return Ok(None),
-            Err(Refusal::Spent(until)) => {
-                // Somebody may have been quicker by a moment: then their code is the one that is valid.
-                let current = self.read_current(start).await?;
-                return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
-            }
-        };
-
-        let text = self.messages.write(&Occasion {
-            app_id: &start.app_id,
-            app_name: &start.app_name,
-            channel: start.channel,
-            languages: &start.languages,
-            code: &code,
-            lifetime: self.otp.lifetime,
-        });
-        let outgoing = OutgoingCode {
-            id: draft.delivery.id.clone(),
-            to: start.address.clone(),
-            code,
-            app_id: start.app_id.clone(),
-            app_name: start.app_name.clone(),
-            lifetime: self.otp.lifetime,
-            text,
-        };
-        if closed {
-            tokio::time::sleep(self.pace.of(start.channel)).await;
-        } else {
-            let from = self.clock.now();
-            let report = self.courier.deliver(start.channel, &outgoing, SEND_DEADLINE).await;
-            self.pace.note(start.channel, self.clock.now().wait_from(from));
-            let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft.delivery.challenge, &outgoing, report);
-            if let Some(failure) = failure {
-                return Ok(Some(failure));
-            }
+        let errand = Errand { secret: secret.map(ClientSecret::hash), withheld: closed, without: &[] };
+        let Dispatched { draft, next_send_at, failure } =
+            match self.dispatch(start, &errand, current.challenge, now).await? {
+                Ok(dispatched) => dispatched,
+                Err(Refusal::Changed) => return Ok(None),
+                Err(Refusal::Held(free_at)) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
+                Err(Refusal::Spent(until)) => {
+                    // Somebody may have been quicker by a moment: then their code is the one that is valid.
+                    let current = self.read_current(start).await?;
+                    return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
+                }
+            };
+        if let Some(failure) = failure {
+            return Ok(Some(failure));
         }
         Ok(Some(Started::Sent(Box::new(Sent {
             challenge: draft.delivery.challenge.clone(),
@@ -345,42 +314,6 @@ impl Login {
         let waiting = matches!(challenge.state, State::Waiting(_));
         waiting && challenge.guesses < self.otp.attempts && challenge.expires_at > self.clock.now()
     }
-
-    /// Writes down what became of a message. Nobody waits for it: a lost note becomes `unknown` by itself.
-    fn note(&self, challenge: &ChallengeId, message: &OutgoingCode, report: Report) {
-        let (status, provider_id, error) = match report.result {
-            Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
-            Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
-            Err(error) => (Status::Failed, None, Some(error)),
-        };
-        if let Some(error) = &error {
-            tracing::error!(
-                message_id = %message.id,
-                to = message.to.masked(),
-                provider = report.provider,
-                error = %error,
-                "a code was not delivered"
-            );
-        }
-        let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
-        let kind = error.as_ref().map(SendError::kind);
-        self.metrics.count_delivery(report.provider.as_deref(), kind.unwrap_or("accepted"));
-        let outcome = Outcome { status, provider: report.provider, provider_id, error: kind };
-        let (id, now, rate) = (message.id.clone(), self.clock.now(), self.limits.per_address);
-        let challenge = challenge.clone();
-        let key = address_key(message.to.as_str());
-        self.store.write_detached("noting a delivery", move |db| {
-            let noted = deliveries::note(db, &id, &outcome, now)?;
-            if noted && outcome.status == Status::Failed {
-                // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
-                challenges::withdraw_code(db, &challenge, &id)?;
-            }
-            if noted && refund {
-                budgets::refund_address(db, &key, rate)?;
-            }
-            Ok(())
-        });
-    }
 }
 
 /// It is too soon for another code; whether the last one still works decides how to say so.
@@ -389,19 +322,4 @@ fn too_soon(challenge: Option<&Challenge>, until: Timestamp, now: Timestamp) -> 
     let valid =
         challenge.is_some_and(|challenge| challenge.expires_at > now && challenge.comparisons(now) > 0);
     if valid { Started::StillValid { next_send: wait } } else { Started::TooSoon(wait) }
-}
-
-/// What to tell when a message was certainly not taken; nothing when it may have been.
-fn refused(error: &SendError) -> Option<Started> {
-    match error {
-        SendError::BadNumber(_) => Some(Started::BadAddress),
-        SendError::Blocked(_) => Some(Started::Blocked),
-        SendError::Unroutable(_)
-        | SendError::Rejected(_)
-        | SendError::Auth(_)
-        | SendError::NoFunds(_)
-        | SendError::Throttled(_)
-        | SendError::Temporary(_) => Some(Started::Undeliverable),
-        SendError::Unknown(_) => None,
-    }
 }

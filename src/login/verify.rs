@@ -121,7 +121,7 @@ impl Login {
             purpose: PURPOSE,
             challenge: &challenge.id,
             address: &challenge.address,
-            client_secret: verify.secret.as_ref(),
+            client_secret: verify.secret.as_ref().map(ClientSecret::hash),
         };
         let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
         match challenge.judge(&guess, now) {

@@ -53,6 +53,7 @@ pub(crate) struct Templates {
     url: Environment<'static>,
     names: Names,
     used: BTreeSet<String>,
+    known: BTreeSet<String>,
 }
 
 /// One of them.
@@ -86,7 +87,7 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, names, used: BTreeSet::new() }
+        Self { text: engine(), url, names, used: BTreeSet::new(), known: BTreeSet::new() }
     }
 
     /// A text; where it is one expression and nothing else, that value.
@@ -130,7 +131,9 @@ impl Templates {
                     return Err(LoadError::new(key, fix));
                 }
                 Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
-                _ if known.contains(&name.as_str()) => {}
+                _ if known.contains(&name.as_str()) => {
+                    self.known.insert(name);
+                }
                 _ => {
                     let tables = [Some(*table), *open].into_iter().flatten();
                     let tables: Vec<String> = tables.map(|table| format!("{table}.NAME")).collect();
@@ -142,6 +145,11 @@ impl Templates {
         }
         self.used.extend(settings.iter().cloned());
         Ok(Template { key: key.to_owned(), kind, settings })
+    }
+
+    /// Whether any template has this name.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.known.contains(name)
     }
 
     /// The settings that any template names.

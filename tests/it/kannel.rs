@@ -116,7 +116,7 @@ fn provider(address: SocketAddr, password: &str) -> Arc<dyn Provider> {
     let config = Config::parse(table.parse().expect("TOML"), "a test", &std::collections::BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    delivery::build(&config.providers, &clock).expect("providers").remove(0)
+    delivery::build(&config.providers, &clock, None).expect("providers").remove(0)
 }
 
 fn message(text: &str) -> OutgoingCode {

@@ -22,6 +22,8 @@ pub(super) struct Subject<'a> {
     pub(super) purpose: &'a str,
     pub(super) locale: &'a str,
     pub(super) app_name: &'a str,
+    /// Empty where none is asked for.
+    pub(super) receipt_url: &'a str,
 }
 
 /// The operator's words; one that is not set is empty.
@@ -98,6 +100,7 @@ impl Standing {
             purpose => subject.purpose,
             locale => subject.locale,
             now => unix_secs(now),
+            receipt_url => subject.receipt_url,
             msg => context! {
                 id => subject.id,
                 text => subject.text,

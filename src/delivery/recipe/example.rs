@@ -66,6 +66,7 @@ impl Recipe {
             purpose: &given.purpose,
             locale: &given.locale,
             app_name: &given.app,
+            receipt_url: &given.receipt_url,
         };
         let standing = Standing::new(&self.example_settings(&given.cfg)?, &given.vars);
         let context = standing.context(&subject, Timestamp::from_millis(given.now.saturating_mul(1000)));
@@ -74,7 +75,7 @@ impl Recipe {
         Ok(request)
     }
 
-    fn example_settings(
+    pub(super) fn example_settings(
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, SettingValue>, String> {
@@ -128,7 +129,7 @@ fn compare_request(expected: &ExpectedRequest, request: &Request) -> Result<(), 
     Ok(())
 }
 
-fn compare(what: &str, expected: &str, found: &str) -> Result<(), String> {
+pub(super) fn compare(what: &str, expected: &str, found: &str) -> Result<(), String> {
     if expected == found {
         Ok(())
     } else {

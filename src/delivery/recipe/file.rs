@@ -29,8 +29,11 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) send: Send,
     pub(super) response: Response,
+    pub(super) dlr: Option<super::dlr::file::Dlr>,
     #[serde(default)]
     pub(super) example: Vec<Example>,
+    #[serde(default)]
+    pub(super) receipt: Vec<super::dlr::file::Example>,
 }
 
 #[derive(Deserialize)]
@@ -151,6 +154,8 @@ pub(super) struct Given {
     pub(super) now: i64,
     pub(super) cfg: BTreeMap<String, String>,
     pub(super) vars: BTreeMap<String, String>,
+    /// Empty: none is asked for.
+    pub(super) receipt_url: String,
 }
 
 impl Default for Given {
@@ -167,6 +172,7 @@ impl Default for Given {
             now: 1_767_225_600,
             cfg: BTreeMap::new(),
             vars: BTreeMap::new(),
+            receipt_url: String::new(),
         }
     }
 }

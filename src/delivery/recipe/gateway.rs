@@ -13,7 +13,7 @@ use super::answer::{Answer, Outcome, Verdict};
 use super::context::{Standing, Subject, unix_secs};
 use crate::ambient::Clock;
 use crate::config::{RecipeProvider, SettingValue};
-use crate::delivery::{OutgoingCode, Provider, Receipt, SendError};
+use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError};
 use crate::domain::channel::Channel;
 use crate::outbound::redact::Redactor;
 use crate::outbound::request::Request;
@@ -33,6 +33,8 @@ pub(crate) struct Gateway {
     redactor: Redactor,
     client: Client,
     clock: Arc<dyn Clock>,
+    /// Where it reports, where it does and can.
+    callbacks: Option<Arc<Callbacks>>,
 }
 
 /// A gateway that cannot be had.
@@ -78,13 +80,15 @@ impl From<Fault> for SendError {
 }
 
 impl Gateway {
-    /// Under this name.
+    /// Under this name; where it can, it reports to a URL of `callbacks`.
     pub(crate) fn new(
         name: &str,
         config: &RecipeProvider,
         clock: Arc<dyn Clock>,
+        callbacks: Option<&Arc<Callbacks>>,
     ) -> Result<Self, GatewayError> {
         let recipe = Recipe::load(&config.recipe)?;
+        let callbacks = callbacks.filter(|callbacks| callbacks.reach(config)).cloned();
         let secrets = config.settings.values().filter(|value| value.is_secret());
         Ok(Self {
             name: name.to_owned(),
@@ -94,6 +98,7 @@ impl Gateway {
             redactor: Redactor::new(secrets.map(SettingValue::reveal)),
             client: outbound::client(recipe.call)?,
             clock,
+            callbacks,
             recipe,
         })
     }
@@ -115,6 +120,7 @@ impl Gateway {
     }
 
     fn context(&self, message: &OutgoingCode, standing: &Standing) -> Value {
+        let receipt_url = self.callbacks.as_ref().map(|callbacks| callbacks.url(&self.name, Some(&message.id)));
         let subject = Subject {
             id: message.id.as_str(),
             to: &message.to,
@@ -125,6 +131,7 @@ impl Gateway {
             purpose: PURPOSE,
             locale: &message.text.locale,
             app_name: &message.app_name,
+            receipt_url: receipt_url.as_deref().unwrap_or_default(),
         };
         standing.context(&subject, self.clock.now())
     }
