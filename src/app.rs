@@ -38,6 +38,8 @@ pub struct World {
     pub providers: Option<Vec<Arc<dyn Provider>>>,
     /// Backends in place of the configured ones, by name.
     pub upstreams: BTreeMap<String, Arc<dyn Upstream>>,
+    /// Between two looks for messages that did not arrive.
+    pub look_every: Duration,
 }
 
 impl World {
@@ -49,6 +51,7 @@ impl World {
             entropy: Arc::new(SystemEntropy),
             providers: None,
             upstreams: BTreeMap::new(),
+            look_every: jobs::LOOK_FOR_LOST_EVERY,
         }
     }
 }
@@ -117,7 +120,7 @@ impl App {
     /// # Errors
     /// [`StartError`], with the fix.
     pub fn start(config: Config, world: World) -> Result<Self, StartError> {
-        let World { clock, entropy, providers, upstreams } = world;
+        let World { clock, entropy, providers, upstreams, look_every } = world;
         // Sockets first: two processes on one port should fail before either touches the database.
         let public_socket = bind(config.server.listen, "server.listen")?;
         let admin_socket = bind(config.server.admin_listen, "server.admin_listen")?;
@@ -203,7 +206,7 @@ impl App {
         let jobs = [
             tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock)),
             tokio::spawn(jobs::follow_keys_forever(tokens)),
-            tokio::spawn(jobs::resend_forever(Arc::clone(&login))),
+            tokio::spawn(jobs::resend_forever(Arc::clone(&login), look_every)),
         ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {

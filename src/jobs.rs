@@ -17,12 +17,12 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(10);
 
 /// Between two looks for messages that did not arrive.
-const LOOK_FOR_LOST_EVERY: Duration = Duration::from_secs(1);
+pub const LOOK_FOR_LOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends the codes of messages again that did not arrive, until it is dropped.
-pub async fn resend_forever(login: Arc<Login>) {
+pub async fn resend_forever(login: Arc<Login>, every: Duration) {
     loop {
-        tokio::time::sleep(LOOK_FOR_LOST_EVERY).await;
+        tokio::time::sleep(every).await;
         if let Err(error) = login.resend_overdue().await {
             tracing::warn!(error = chain(&error), "nobody looked for messages that did not arrive; it is tried again");
         }

@@ -140,6 +140,12 @@ impl Recipe {
     }
 
     /// How to read what the gateway reports, where it does.
+    #[cfg(test)]
+    pub(crate) fn dlr(&self) -> Option<&dlr::Dlr> {
+        self.dlr.as_ref()
+    }
+
+    /// The same, to keep.
     pub(crate) fn into_dlr(self) -> Option<dlr::Dlr> {
         self.dlr
     }

@@ -36,6 +36,8 @@ mod mint;
 mod operator;
 mod purge;
 mod races;
+mod receipts;
+mod resends;
 mod resilience;
 mod schema;
 mod smtp;

@@ -40,6 +40,7 @@ pub struct Builder<'a> {
     upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     fake: Arc<FakeUpstream>,
     real_providers: bool,
+    look_every: Duration,
 }
 
 /// A server, and everything around it that a test looks at.
@@ -138,6 +139,12 @@ impl Builder<'_> {
         self
     }
 
+    /// Looks so often for messages that did not arrive; without this only when a test says so.
+    pub fn looking_every(mut self, every: Duration) -> Self {
+        self.look_every = every;
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> TestApp {
         let config = Config::parse(self.settings, "a test", &BTreeMap::new())
@@ -146,7 +153,7 @@ impl Builder<'_> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
         let providers = (!self.real_providers).then(recorder);
-        let world = World { clock, entropy: self.entropy, providers, upstreams: self.upstreams };
+        let world = World { clock, entropy: self.entropy, providers, upstreams: self.upstreams, look_every: self.look_every };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -190,6 +197,7 @@ impl TestApp {
             upstreams: [("local".to_owned(), upstream)].into(),
             fake,
             real_providers: false,
+            look_every: Duration::from_hours(1),
         };
         let file = |name: &str| builder.database.file(name).display().to_string();
         let (pepper, keys) = (file("pepper"), file("session.keys"));
