@@ -153,8 +153,8 @@ impl App {
         let realms: BTreeMap<String, Realm> = realms.collect();
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
-        let providers = providers
-            .map_or_else(|| delivery::build(&config.providers, &clock, Some(&callbacks)), Ok)?;
+        let providers =
+            providers.map_or_else(|| delivery::build(&config.providers, &clock, Some(&callbacks)), Ok)?;
         let receipts = Receipts::new(&config.providers, callbacks)?;
         let login = Arc::new(Login {
             store: Arc::clone(&store),
@@ -310,7 +310,8 @@ fn workers(configured: u32) -> usize {
     usize::try_from(configured).ok().filter(|workers| *workers > 0).unwrap_or_else(cores)
 }
 
-fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> {
+/// The pepper; in development it is made where there is none.
+pub(crate) fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> {
     match &otp.pepper {
         PepperSource::Given(text) => Ok(Peppers::parse(text.expose_secret())?),
         PepperSource::Generated(path) => {

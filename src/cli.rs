@@ -88,6 +88,8 @@ enum ProviderCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Show where gateways report to, for those that have one address for all messages.
+    Receipts,
     /// Send one message for real, and show what leaves (without secrets) and what comes back.
     SendTest {
         /// Its name in the configuration.
@@ -229,6 +231,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Keys(KeysCommand::Rotate) => keys::rotate(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::List) => provider::list(&load()?, out)?,
         Command::Provider(ProviderCommand::Check { files }) => provider::check(&files, out)?,
+        Command::Provider(ProviderCommand::Receipts) => provider::receipts(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::SendTest { name, to, text }) => {
             provider::send_test(&load()?, &name, &to, text, out).await?;
         }

@@ -30,19 +30,19 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
-pub(crate) use recipes::{is_near, whole};
 pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
+pub(crate) use recipes::{is_near, whole};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
 pub use smtp::{SmtpProvider, SmtpSecurity};
-pub use watch::Watch;
 pub use upstreams::{
     CallLimits, ChatSdkUpstream, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule,
     IdentifyBy, JwtAlgorithm, JwtForm, JwtKey, JwtPreset, JwtUpstream, KeyRule, KustomerSecret,
     KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
     jwt_presets,
 };
+pub use watch::Watch;
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");

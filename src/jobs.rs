@@ -24,7 +24,10 @@ pub async fn resend_forever(login: Arc<Login>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         if let Err(error) = login.resend_overdue().await {
-            tracing::warn!(error = chain(&error), "nobody looked for messages that did not arrive; it is tried again");
+            tracing::warn!(
+                error = chain(&error),
+                "nobody looked for messages that did not arrive; it is tried again"
+            );
         }
     }
 }

@@ -148,7 +148,19 @@ impl Default for Metrics {
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests that are worked on", in_flight.clone());
-        Self { registry, starts, deliveries, receipts, resends, verifies, mints, retries, circuits, shed, in_flight }
+        Self {
+            registry,
+            starts,
+            deliveries,
+            receipts,
+            resends,
+            verifies,
+            mints,
+            retries,
+            circuits,
+            shed,
+            in_flight,
+        }
     }
 }
 

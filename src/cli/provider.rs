@@ -8,13 +8,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::CommandError;
-use crate::ambient::{SystemClock, SystemEntropy};
+use crate::ambient::{Entropy, SystemClock, SystemEntropy};
+use crate::app::read_pepper;
 use crate::config::{self, Config, ProviderConfig};
-use crate::delivery::recipe::{Gateway, Outcome, Recipe};
-use crate::delivery::{Messages, Occasion, OutgoingCode, SendError, Text};
+use crate::delivery::recipe::{Gateway, Outcome, Recipe, Told};
+use crate::delivery::{Callbacks, Messages, Occasion, OutgoingCode, SendError, Text};
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::receipt::PathKeys;
 
 /// What a test message calls the app.
 const APP_NAME: &str = "Latchkey";
@@ -39,6 +41,32 @@ pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), 
         "\nVERIFIED is the day on which somebody last ran the recipe against the live gateway. Each passes its own \
          examples, which were written from the gateway's documentation."
     )?;
+    Ok(())
+}
+
+/// Says where gateways report to.
+pub(super) fn receipts(
+    config: &Config,
+    entropy: &dyn Entropy,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CommandError> {
+    let callbacks =
+        Callbacks::new(config.public_url.clone(), PathKeys::new(&read_pepper(&config.otp, entropy)?));
+    let mut shown = 0usize;
+    for (name, provider) in &config.providers {
+        let ProviderConfig::Recipe(provider) = provider else { continue };
+        let recipe = Recipe::load(&provider.recipe)
+            .map_err(|error| CommandError::Told(format!("providers.{name}: recipe: {error}")))?;
+        let Some(told) = recipe.reports() else { continue };
+        shown += 1;
+        match told {
+            Told::WithEachMessage => writeln!(out, "{name}: it is told with each message")?,
+            Told::ByTheOperator => writeln!(out, "{name}: {}", callbacks.url(name, None))?,
+        }
+    }
+    if shown == 0 {
+        writeln!(out, "No provider reports: none of their recipes has [dlr].")?;
+    }
     Ok(())
 }
 
@@ -199,6 +227,30 @@ mod tests {
         assert!(out.contains("kannel       sms       never        sms\n"), "{out}");
         assert!(out.contains("twilio       sms       never        -\n"), "{out}");
         assert!(!out.contains("hunter2"));
+    }
+
+    #[test]
+    fn receipts_name_an_address_where_the_operator_has_to_enter_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = include_str!("../../providers/infobip.toml").replace("{{ receipt_url }}", "");
+        let own = own.replace(" if receipt_url else", " if false else");
+        let own = own.replace("id       = \"infobip\"", "id       = \"own\"");
+        std::fs::write(folder.path().join("own.toml"), own).expect("a file");
+        let text = format!(
+            "public_url = \"https://login.example.com/\"\nproviders_dir = {:?}\n\
+             [otp]\npepper = \"k1 {}\"\n\
+             [providers.a]\nrecipe = \"own\"\nbase_url = \"https://a.b\"\napi_key = \"hunter2\"\nsender = \"1\"\n\
+             [providers.b]\nrecipe = \"infobip\"\nbase_url = \"https://a.b\"\napi_key = \"hunter2\"\nsender = \"1\"\n\
+             [routes.sms]\ndefault = [\"a\", \"b\"]",
+            folder.path(),
+            "ab".repeat(32)
+        );
+        let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let (out, error) = said(|out| receipts(&config, &SystemEntropy, out));
+        assert_eq!(error, None);
+        assert!(out.starts_with("a: https://login.example.com/v1/receipts/a/"), "{out}");
+        assert!(out.ends_with("\nb: it is told with each message\n") && !out.contains("hunter2"), "{out}");
     }
 
     #[test]

@@ -250,7 +250,11 @@ impl Receipts {
                 if let Some(url) = dlr.certificate_url(call).and_then(|_| dlr::subscription(&call.body)) {
                     self.certificates.subscribe(&url).await;
                 } else if unknown > 0 {
-                    tracing::debug!(provider = door.provider, unknown, "a receipt says what its recipe does not map");
+                    tracing::debug!(
+                        provider = door.provider,
+                        unknown,
+                        "a receipt says what its recipe does not map"
+                    );
                 }
                 Reading::Notices(notices, dlr.ack().clone())
             }

@@ -50,6 +50,15 @@ const NAMES: [&str; 16] = [
 /// Where the gateway reports what became of the message.
 const RECEIPT_URL: &str = "receipt_url";
 
+/// How a gateway knows where to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By the request.
+    WithEachMessage,
+    /// By its own settings.
+    ByTheOperator,
+}
+
 /// A recipe, compiled.
 pub(crate) struct Recipe {
     id: String,
@@ -64,6 +73,7 @@ pub(crate) struct Recipe {
     countries: Vec<String>,
     examples: Vec<file::Example>,
     dlr: Option<dlr::Dlr>,
+    told: Told,
     receipts: Vec<dlr::file::Example>,
 }
 
@@ -135,8 +145,14 @@ impl Recipe {
             countries: limits.countries.clone(),
             examples: file.example,
             dlr,
+            told: if reports { Told::WithEachMessage } else { Told::ByTheOperator },
             receipts: file.receipt,
         })
+    }
+
+    /// How the gateway knows where to report, where it does.
+    pub(crate) fn reports(&self) -> Option<Told> {
+        self.dlr.as_ref().map(|_| self.told)
     }
 
     /// How to read what the gateway reports, where it does.

@@ -46,7 +46,8 @@ async fn receive(
         _ => None,
     };
     let Some(method) = method.filter(|method| door.takes(*method)) else {
-        let allowed = [delivery::Method::Get, delivery::Method::Post].into_iter().filter(|one| door.takes(*one));
+        let allowed =
+            [delivery::Method::Get, delivery::Method::Post].into_iter().filter(|one| door.takes(*one));
         let allowed = allowed.map(delivery::Method::as_str).collect::<Vec<_>>().join(", ");
         let mut refused = Problem::from(Kind::MethodNotAllowed).respond(&request);
         if let Ok(allowed) = allowed.parse() {
@@ -85,7 +86,8 @@ async fn receive(
 
 fn call_in(request: &HttpRequest, method: delivery::Method, public_url: &Url, body: Vec<u8>) -> CallIn {
     let headers = request.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    let headers =
+        headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
     let path = request.uri().path_and_query().map_or("", actix_web::http::uri::PathAndQuery::as_str);
     CallIn {
         method,

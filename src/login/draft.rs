@@ -232,8 +232,7 @@ fn budgets_of(start: &Order, limits: &Limits) -> Vec<(String, Spend)> {
     let country = start.address.country().map(|country| format!("country:{country}"));
     let country = country.map(|key| (key, Spend::Plain(limits.per_country)));
     // Nobody asked for it: it counts, and the wait that a person was told of stays as it was.
-    let spend =
-        if start.resend_of.is_some() { Spend::Plain(limits.per_address) } else { Spend::Address };
+    let spend = if start.resend_of.is_some() { Spend::Plain(limits.per_address) } else { Spend::Address };
     let address = (address_key(start.address.as_str()), spend);
     let network = (network_key(&start.client.key()), Spend::Network);
     let app = (format!("app:{}", start.app_id), Spend::Plain(limits.per_app));

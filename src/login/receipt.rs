@@ -90,8 +90,11 @@ impl Login {
         let reports: Vec<Report> = notices.iter().filter_map(|notice| report(door, notice)).collect();
         let now = self.clock.now();
         let receive = move |db: &mut AnyConnection| {
-            let moved = reports.iter().map(|report| Ok(reports::receive(db, report, now)?.then_some(report.status)));
-            moved.collect::<Result<Vec<_>, diesel::result::Error>>().map_err(crate::store::Abort::<Never>::Failed)
+            let moved =
+                reports.iter().map(|report| Ok(reports::receive(db, report, now)?.then_some(report.status)));
+            moved
+                .collect::<Result<Vec<_>, diesel::result::Error>>()
+                .map_err(crate::store::Abort::<Never>::Failed)
         };
         if !notices.is_empty() {
             let Ok(moved) = self.store.write(receive).await?;
@@ -143,7 +146,9 @@ impl Login {
 
     async fn resend_one(&self, id: &MessageId) -> Result<Resent, LoginError> {
         let (now, named) = (self.clock.now(), id.clone());
-        let take = move |db: &mut AnyConnection| Ok::<_, crate::store::Abort<Never>>(reports::take(db, &named, now)?);
+        let take = move |db: &mut AnyConnection| {
+            Ok::<_, crate::store::Abort<Never>>(reports::take(db, &named, now)?)
+        };
         let Ok(Some(lost)) = self.store.write(take).await? else { return Ok(Resent::Taken) };
         let Circumstances { challenge, mut failed, resends } = self.circumstances(&lost.challenge).await?;
         let Some(challenge) = challenge.filter(|challenge| self.waits_for(challenge, &lost.id)) else {

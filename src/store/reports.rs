@@ -199,9 +199,8 @@ pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Resu
 /// # Errors
 /// The database's.
 pub fn resends(db: &mut AnyConnection, challenge: &ChallengeId) -> Result<i64, Error> {
-    let sent = dsl::deliveries
-        .filter(dsl::challenge_id.eq(challenge.as_str()))
-        .filter(dsl::resend_of.is_not_null());
+    let sent =
+        dsl::deliveries.filter(dsl::challenge_id.eq(challenge.as_str())).filter(dsl::resend_of.is_not_null());
     on_each!(db, c => sent.count().get_result(c))
 }
 

@@ -253,7 +253,8 @@ async fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
         ("http://127.0.0.1:8080", "https://api.example.com", false),
         ("http://10.0.0.1:8080", "https://api.example.com", false),
     ] {
-        let provider = format!("[providers.a]\nrecipe = \"webhook\"\nbase_url = {base_url:?}\nsecret = {SECRET:?}");
+        let provider =
+            format!("[providers.a]\nrecipe = \"webhook\"\nbase_url = {base_url:?}\nsecret = {SECRET:?}");
         let config = latchkey::config::Config::parse(
             provider.parse().expect("TOML"),
             "a test",

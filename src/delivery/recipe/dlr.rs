@@ -78,7 +78,9 @@ pub(crate) struct Dlr {
 enum Handshake {
     None,
     /// WhatsApp: a GET whose `hub.challenge` is echoed to whoever knows the word.
-    Hub { word: String },
+    Hub {
+        word: String,
+    },
     /// Azure Event Grid: an event whose `validationCode` is echoed.
     EventGrid,
 }
@@ -158,7 +160,10 @@ impl Dlr {
                     return Err(fault("verify", &fix));
                 }
                 Some(setting) if compiled.verify.is_void_without(name) && !setting.required => {
-                    return Err(fault("verify", &format!("without the setting {name} it proves nothing: require it")));
+                    return Err(fault(
+                        "verify",
+                        &format!("without the setting {name} it proves nothing: require it"),
+                    ));
                 }
                 Some(_) => {}
             }

@@ -120,7 +120,8 @@ impl Gateway {
     }
 
     fn context(&self, message: &OutgoingCode, standing: &Standing) -> Value {
-        let receipt_url = self.callbacks.as_ref().map(|callbacks| callbacks.url(&self.name, Some(&message.id)));
+        let receipt_url =
+            self.callbacks.as_ref().map(|callbacks| callbacks.url(&self.name, Some(&message.id)));
         let subject = Subject {
             id: message.id.as_str(),
             to: &message.to,

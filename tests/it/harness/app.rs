@@ -153,7 +153,13 @@ impl Builder<'_> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
         let providers = (!self.real_providers).then(recorder);
-        let world = World { clock, entropy: self.entropy, providers, upstreams: self.upstreams, look_every: self.look_every };
+        let world = World {
+            clock,
+            entropy: self.entropy,
+            providers,
+            upstreams: self.upstreams,
+            look_every: self.look_every,
+        };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();

@@ -23,13 +23,19 @@ pub struct Pair {
 impl Pair {
     /// Both take what they are given.
     pub async fn start() -> Self {
-        Self { first: FakeGateway::start(Manner::accepts()).await, second: FakeGateway::start(Manner::accepts()).await }
+        Self {
+            first: FakeGateway::start(Manner::accepts()).await,
+            second: FakeGateway::start(Manner::accepts()).await,
+        }
     }
 
     /// A server in front of them. `route` is added to `[routes.sms]`.
     pub fn builder<'a>(&self, database: &'a Database, route: &str) -> Builder<'a> {
         let provider = |name: &str, gateway: &FakeGateway| {
-            format!("[providers.{name}]\nrecipe = \"webhook\"\nbase_url = {:?}\nsecret = {SECRET:?}\n", gateway.url())
+            format!(
+                "[providers.{name}]\nrecipe = \"webhook\"\nbase_url = {:?}\nsecret = {SECRET:?}\n",
+                gateway.url()
+            )
         };
         let (first, second) = (provider("first", &self.first), provider("second", &self.second));
         let routes = format!("[routes.sms]\ndefault = [\"first\", \"second\"]\n{route}\n");
@@ -76,7 +82,8 @@ pub async fn signed(app: &TestApp, path: &str, body: &str, secret: &str, age: i6
     mac.update(format!("evt_1.{time}.{body}").as_bytes());
     let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     let request = app.request(reqwest::Method::POST, path).header("webhook-id", "evt_1");
-    let request = request.header("webhook-timestamp", time.to_string()).header("webhook-signature", signature);
+    let request =
+        request.header("webhook-timestamp", time.to_string()).header("webhook-signature", signature);
     app.send(request.body(body.to_owned())).await
 }
 

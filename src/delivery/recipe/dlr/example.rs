@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::file::{Example, Expected};
 use super::{Certificate, NotProved, Read, Said};
 use crate::delivery::receipts::{CallIn, Notice};
-use crate::delivery::recipe::Recipe;
 use crate::delivery::recipe::example::{ExampleReport, compare};
+use crate::delivery::recipe::{Outcome, Recipe};
 use crate::domain::time::Timestamp;
 
 /// Where receipts go in examples that do not say.
@@ -95,7 +95,7 @@ fn flip(text: &str) -> String {
 
 fn describe(notice: &Notice) -> String {
     let reference = notice.reference.as_ref().map(ToString::to_string);
-    line(notice.id.as_deref(), reference.as_deref(), notice.said, notice.error.map(|error| error.as_str()))
+    line(notice.id.as_deref(), reference.as_deref(), notice.said, notice.error.map(Outcome::as_str))
 }
 
 fn line(id: Option<&str>, reference: Option<&str>, said: Said, error: Option<&str>) -> String {
@@ -106,7 +106,7 @@ fn line(id: Option<&str>, reference: Option<&str>, said: Said, error: Option<&st
 
 impl Expected {
     fn describe(&self) -> String {
-        let error = self.error.map(|error| error.as_str());
+        let error = self.error.map(Outcome::as_str);
         line(self.id.as_deref(), self.reference.as_deref(), self.status, error)
     }
 }

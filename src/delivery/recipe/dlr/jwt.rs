@@ -1,4 +1,5 @@
-//! Calls that carry a JWT with hashes of what they hold, or hold it itself: Vonage Messages, MessageBird, `GatewayAPI`.
+//! Calls that carry a JWT with hashes of what they hold, or hold it itself: Vonage Messages, `MessageBird`,
+//! `GatewayAPI`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -43,7 +43,7 @@ enum Part {
 
 /// What signatures are verified with.
 pub(super) enum Key {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Ed25519(UnparsedPublicKey<Vec<u8>>),
 }
 
@@ -55,7 +55,7 @@ impl Key {
             KeyForm::Sha256 => digest::digest(&digest::SHA256, secret.as_bytes()).as_ref().to_vec(),
             KeyForm::Whsec => STANDARD.decode(secret.strip_prefix(SECRET_PREFIX)?).ok()?,
         };
-        (!key.is_empty()).then(|| Self::Hmac(hmac::Key::new(algorithm(alg), &key)))
+        (!key.is_empty()).then(|| Self::Hmac(Box::new(hmac::Key::new(algorithm(alg), &key))))
     }
 
     /// Of 32 bytes in base64.
@@ -101,14 +101,14 @@ impl Signature {
     pub(super) fn compile(signature: &file::Signature) -> Result<Self, LoadError> {
         let part = |(index, text): (usize, &String)| {
             Part::parse(text).ok_or_else(|| {
-                let fix = "must be \"url\", \"url_base\", \"form_sorted\", \"body\", \"header:NAME\" or \"text:…\"";
+                let fix =
+                    "must be \"url\", \"url_base\", \"form_sorted\", \"body\", \"header:NAME\" or \"text:…\"";
                 LoadError::new(&format!("dlr.verify.signature.payload[{index}]"), fix)
             })
         };
         let payload: Vec<Part> = signature.payload.iter().enumerate().map(part).collect::<Result<_, _>>()?;
-        let covered = |name: &String| {
-            payload.iter().any(|part| matches!(part, Part::Header(header) if header == name))
-        };
+        let covered =
+            |name: &String| payload.iter().any(|part| matches!(part, Part::Header(header) if header == name));
         let timestamp = signature.timestamp.as_ref().map(|name| name.to_ascii_lowercase());
         if timestamp.as_ref().is_some_and(|name| !covered(name)) {
             let fix = "the signature must cover it, or anybody sets it anew: add it to payload";

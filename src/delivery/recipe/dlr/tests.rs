@@ -77,17 +77,24 @@ fn a_recipe_that_could_not_be_read_is_refused_by_its_key() {
     refused(&format!("{rest}{path}{map}{accepted}"), "dlr.errors", "no success");
     refused(&format!("{rest}{path}{map}ack = {{ status = 500 }}"), "dlr.ack.status", "success");
     refused(&format!("{rest}{path}{map}methods = []"), "dlr.methods", "GET");
-    refused(&format!("{rest}{map}verify = {{ kind = \"basic\", user = \"a\", secret = \"b\" }}"), "dlr.verify", "declare");
+    refused(
+        &format!("{rest}{map}verify = {{ kind = \"basic\", user = \"a\", secret = \"b\" }}"),
+        "dlr.verify",
+        "declare",
+    );
     let jwt = "verify = { kind = \"jwt\", header = \"a\", secret = \"secret\" }";
     refused(&format!("{rest}{map}{jwt}"), "dlr.verify.payload_hash", "ties the token");
     let signature = "{ header = \"s\", encoding = \"hex\", payload = [\"body\"], timestamp = \"t\" }";
     let hmac = |signature: &str| {
-        format!("{rest}{map}verify = {{ kind = \"hmac\", alg = \"sha256\", secret = \"secret\", signature = {signature} }}")
+        format!(
+            "{rest}{map}verify = {{ kind = \"hmac\", alg = \"sha256\", secret = \"secret\", signature = {signature} }}"
+        )
     };
     refused(&hmac(signature), "dlr.verify.signature.timestamp", "must cover it");
     let unknown = "{ header = \"s\", encoding = \"hex\", payload = [\"everything\"] }";
     refused(&hmac(unknown), "dlr.verify.signature.payload[0]", "form_sorted");
-    for misspelt in ["heeder = \"s\", encoding = \"hex\"", "header = \"s\", encoding = \"hex\", max_age = 1"] {
+    for misspelt in ["heeder = \"s\", encoding = \"hex\"", "header = \"s\", encoding = \"hex\", max_age = 1"]
+    {
         let error = with_dlr(&hmac(&format!("{{ {misspelt}, payload = [\"body\"] }}")));
         assert!(error.is_err_and(|error| error.contains("unknown field")), "{misspelt}");
     }

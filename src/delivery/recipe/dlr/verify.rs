@@ -52,11 +52,17 @@ impl Verify {
                 key: *key,
                 signature: Signature::compile(signature)?,
             },
-            file::Verify::Ed25519 { public_key, signature } => Self::Ed25519 {
-                public_key: public_key.clone(),
-                signature: Signature::compile(signature)?,
-            },
-            file::Verify::Jwt { secret, header: name, issuer, url_hash, payload_hash, claims_are_payload } => {
+            file::Verify::Ed25519 { public_key, signature } => {
+                Self::Ed25519 { public_key: public_key.clone(), signature: Signature::compile(signature)? }
+            }
+            file::Verify::Jwt {
+                secret,
+                header: name,
+                issuer,
+                url_hash,
+                payload_hash,
+                claims_are_payload,
+            } => {
                 if payload_hash.is_none() && !claims_are_payload {
                     let fix = "nothing ties the token to the body: name the claim with its SHA-256, or set \
                                claims_are_payload = true";
@@ -71,9 +77,7 @@ impl Verify {
                     claims_are_payload: *claims_are_payload,
                 })
             }
-            file::Verify::VonageSms { secret, alg } => {
-                Self::VonageSms { secret: secret.clone(), alg: *alg }
-            }
+            file::Verify::VonageSms { secret, alg } => Self::VonageSms { secret: secret.clone(), alg: *alg },
             file::Verify::AwsSns { topic } => Self::AwsSns { topic: topic.clone() },
         })
     }
@@ -162,9 +166,8 @@ impl Verify {
                 let key = Key::hmac(*alg, *key, reveal(settings, secret));
                 key.is_some_and(|key| signature.proves(&key, call, now))
             }
-            Self::Ed25519 { public_key, signature } => {
-                Key::ed25519(reveal(settings, public_key)).is_some_and(|key| signature.proves(&key, call, now))
-            }
+            Self::Ed25519 { public_key, signature } => Key::ed25519(reveal(settings, public_key))
+                .is_some_and(|key| signature.proves(&key, call, now)),
             Self::Jwt(jwt) => {
                 let claims = jwt.claims(reveal(settings, &jwt.secret), call, now).ok_or(NotProved)?;
                 return Ok(if jwt.claims_are_payload { Proof::Holding(claims) } else { Proof::OfCall });

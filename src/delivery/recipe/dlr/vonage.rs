@@ -43,7 +43,7 @@ fn is_signed(secret: &str, alg: Alg, values: &Map<String, Value>) -> bool {
 mod tests {
     use super::*;
 
-    /// Of Vonage's own libraries: vonage-python-sdk, tests/test_signature.py. (What older Ruby ones test is no HMAC.)
+    /// Of Vonage's own libraries: vonage-python-sdk, `tests/test_signature.py`. (What older Ruby ones test is no HMAC.)
     const VECTORS: [(Alg, &str); 3] = [
         (Alg::Sha1, "3e19a4e6880fdc2c1426bfd0587c98b9532f0210"),
         (Alg::Sha256, "a321e824b9b816be7c3f28859a31749a098713d39f613c80d455bbaffae1cd24"),

@@ -30,7 +30,8 @@ fn verifies(dlr: &Dlr, secret: &str, call: &CallIn, header: &str, now: i64) {
 fn twilio() {
     let dlr = dlr("kind = \"hmac\"\nalg = \"sha1\"\nsecret = \"secret\"\n\
                    signature = { header = \"X-Twilio-Signature\", encoding = \"base64\", payload = [\"url\", \"form_sorted\"] }");
-    let form = "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
+    let form =
+        "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
     let signed = |url: &str, form: &str| {
         call(form).at_url(url).with("x-twilio-signature", "RSOYDt4T1cUTdK1PDd93/VVr8B8=")
     };
@@ -49,8 +50,18 @@ fn plivo_v2() {
                    payload = [\"url_base\", \"header:X-Plivo-Signature-V2-Nonce\"] }");
     let vectors = [
         ("https://answer.url", "12345", "my_auth_token", "ehV3IKhLysWBxC1sy8INm0qGoQYdYsHwuoKjsX7FsXc="),
-        ("https://answer.url:8000", "24725744043720739450", "my_auth_token", "LDphWoWimP4QM5AoWI1uwP6WmlWtt5ITPZjXIWYvCNU="),
-        ("https://answer.url:8080", "123456", "my_auth_tokens", "xeV6S6BPIQJ/rgKCjCm/Fo2ve5zNe1fatQoHyRT8vxQ="),
+        (
+            "https://answer.url:8000",
+            "24725744043720739450",
+            "my_auth_token",
+            "LDphWoWimP4QM5AoWI1uwP6WmlWtt5ITPZjXIWYvCNU=",
+        ),
+        (
+            "https://answer.url:8080",
+            "123456",
+            "my_auth_tokens",
+            "xeV6S6BPIQJ/rgKCjCm/Fo2ve5zNe1fatQoHyRT8vxQ=",
+        ),
     ];
     for (url, nonce, token, signature) in vectors {
         let signed = |nonce: &str| {
@@ -65,7 +76,7 @@ fn plivo_v2() {
     assert!(proved(&dlr, "my_auth_token", &among, NOW), "one of several");
 }
 
-/// sinch-sdk-dotnet, ConversationTests: the signature of all of Sinch's webhooks.
+/// sinch-sdk-dotnet, `ConversationTests`: the signature of all of Sinch's webhooks.
 #[test]
 fn sinch() {
     let dlr = dlr("kind = \"hmac\"\nalg = \"sha256\"\nsecret = \"secret\"\n\
@@ -123,16 +134,18 @@ fn ed25519() {
     let key = "/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=";
     let signature = "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac\
                      18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
-    let signed = |body: &[u8]| {
-        CallIn { body: body.to_vec(), ..call("") }.with("telnyx-signature-ed25519", signature)
-    };
+    let signed =
+        |body: &[u8]| CallIn { body: body.to_vec(), ..call("") }.with("telnyx-signature-ed25519", signature);
     assert!(proved(&dlr, key, &signed(&[0xaf, 0x82]), NOW));
     assert!(!proved(&dlr, key, &signed(&[0xaf, 0x83]), NOW));
     assert!(!proved(&dlr, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", &signed(&[0xaf, 0x82]), NOW));
     for index in [0, 40, 64, 100, 127] {
         let forged = CallIn { body: vec![0xaf, 0x82], ..call("") };
-        let forged = forged.with("telnyx-signature-ed25519", &flipped(signature, index).replace('A', "3").replace('B', "4"));
-        assert!(!proved(&dlr, key, &forged, NOW) || forged.header("telnyx-signature-ed25519") == Some(signature));
+        let forged = forged
+            .with("telnyx-signature-ed25519", &flipped(signature, index).replace('A', "3").replace('B', "4"));
+        assert!(
+            !proved(&dlr, key, &forged, NOW) || forged.header("telnyx-signature-ed25519") == Some(signature)
+        );
     }
 }
 
@@ -155,13 +168,15 @@ fn gatewayapi() {
         // Another body: the claims are what counts.
         let signed = call("{\"id\":1,\"status\":\"UNDELIVERABLE\"}").with("x-gwapi-signature", &token);
         verifies(&dlr, "secret", &signed, "x-gwapi-signature", NOW);
-        let Ok(Read::Notices { notices, .. }) = dlr.read(&settings(&[("secret", "secret")]), &signed, None, at(NOW))
+        let Ok(Read::Notices { notices, .. }) =
+            dlr.read(&settings(&[("secret", "secret")]), &signed, None, at(NOW))
         else {
             panic!("it is read");
         };
         assert_eq!((notices[0].id.as_deref(), notices[0].said), (Some("2381703"), Said::Delivered));
     }
-    let unsigned = format!("eyJ0eXBlIjoiSldUIiwiYWxnIjoibm9uZSJ9.{claims}.KdfDH65bnQtgxEkFnpAQodOciAJedZFB13r9wEo8t3Y");
+    let unsigned =
+        format!("eyJ0eXBlIjoiSldUIiwiYWxnIjoibm9uZSJ9.{claims}.KdfDH65bnQtgxEkFnpAQodOciAJedZFB13r9wEo8t3Y");
     for token in [unsigned.as_str(), "eyJ0eXBlIjoiSldUIiwiYWxnIjoibm9uZSJ9.e30.", "not_valid", "..", ""] {
         assert!(!proved(&dlr, "secret", &call("").with("x-gwapi-signature", token), NOW), "{token}");
     }
@@ -175,22 +190,74 @@ const BIRD_NOW: i64 = 1_625_479_200;
 /// messagebird-nodejs, lib/testdata/webhook-signature-jwt-reference.json: each token once (the file repeats most of them
 /// for five methods, which nothing covers). Whether it is good; URL, body, token.
 const VECTORS: [(bool, &str, &str, &str); 10] = [
-    (true, "https://example.com/", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.6Fp0rVOsRr1fj9S2GidXAfkmPVofKr8_RTffC6G6r2E"),
-    (true, "https://example.com/path?bar=1&foo=2", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiJjOTQ2YWY3Ny1lMTgyLTRlYWEtYjJmZi0xYTU0NWI1ZTk5MWEiLCJ1cmxfaGFzaCI6IjQxZjA1ZjBkZGQwYTIyYWIyMDlhYzQ2ZjQ3YzQ1NzJkOWNlZmEyNTdlZDc0YjI0MDA0YmFlNzUzZWNlNmMyNjAifQ.huo2ou6JDoDc7sV25d75UMWeYhBeavQlLsqIibSZuac"),
-    (true, "https://example.com/path?bar=1&foo=2", "Hello, World!", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI5M2U1NTAwNi1hMGU4LTQ1MjYtYTE5MC1mYTVmZjAwZWExMTYiLCJ1cmxfaGFzaCI6IjQxZjA1ZjBkZGQwYTIyYWIyMDlhYzQ2ZjQ3YzQ1NzJkOWNlZmEyNTdlZDc0YjI0MDA0YmFlNzUzZWNlNmMyNjAiLCJwYXlsb2FkX2hhc2giOiJkZmZkNjAyMWJiMmJkNWIwYWY2NzYyOTA4MDllYzNhNTMxOTFkZDgxYzdmNzBhNGIyODY4OGEzNjIxODI5ODZmIn0._H--TOuYFLpeEH39-rg5E3IHVkjHozBcaKVWPRC5m9I"),
-    (true, "https://example.com/?obj%5Bfield1%5D=val1&obj%5Bfield2%5D=val2&param=value+with+spaces", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjhhZmYzNzQ4ZDc4OWM0MzMzNTczZTFjMzFmZTViMDA0OTQwY2I1ZmM0NzQ2MGVkM2QwZTY1NGY3ZmM0ZTVmYWUifQ.mJBCMfEjKmN3IMuzqPXPHktWETrcu0iNdF3agE8PDyI"),
-    (true, "https://example.com:8080/", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjA3Zjc4NjFhNjliMTNjMjI5YzZhZTU5NmQxOThiMjc2M2IwNTRjZjVlMDAwZDczNmQxYzQ4MTAyZDc3MGNmZmMifQ.vcpa0IicGAbpo064dOjiA2VbVOR2S5uZBEaBOP16sS8"),
-    (true, "https://example.com/", "Some text containg & < >, & and \\u0026", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDciLCJwYXlsb2FkX2hhc2giOiIyNDMxYmQ5Y2NiNDhlZDAxNmZhZDU2N2IwNzcxMjAzOGI1Y2RkOTQ5YWM5ZDQxZmU0NjkzZDVhMzg0NWNmN2U4In0.IQiKzeEPaO3A48lhKmBDSmxZyCESPCGxdSKFdi0dEJs"),
-    (false, "https://example.com/", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ4MjgwMCwiZXhwIjoxNjI1NDgyODYwLCJqdGkiOiJmOWY4YzM4Mi0yNDQ5LTQzMTEtYjcyYi0xZGY3MTY4NzkzMWUiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.ZELgDFNGhjZH9CffQKcq3sytBe2I0KciLxpBhcfstHQ"),
-    (false, "https://example.com/", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3NTYwMCwiZXhwIjoxNjI1NDc1NjYwLCJqdGkiOiI1ZjAyZjUyMi02MDMwLTQ2YzgtYjVhMy0wMTI0NjQ3OGQ4YmMiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.45MSST3B_2PsjNUeiuW54_vUQgVw4rBXrdWrOUEz3lM"),
-    (false, "https://example.com/path?foo=1&bar=2", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiJhNzVjOTA5Ni1lODIzLTQ0MmItODVmMi03ZDNjOWQ5YjcyNmIiLCJ1cmxfaGFzaCI6IjZhMDIyZDgzNGMxODMzMGJhYWQ4YTJiZDYxMzUxNzNlZDIxNjEwYTQ1NDUxNmJlMGRmM2YxY2MwMTUxNjEwZWEifQ.z6Sw1XQIM0wuEQGBhXBdawDIIrtMg2XnmA_bpDq53pE"),
-    (false, "https://example.com/", "", "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiIyNDNjMjdhZS0yZjAyLTQ2YTAtODg1Mi1jNjZmMzdlYTlmNDYiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.JgSeYyOtlEKAXk8bz30iJI4tXgf4lxknoiezawuVhb4"),
+    (
+        true,
+        "https://example.com/",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.6Fp0rVOsRr1fj9S2GidXAfkmPVofKr8_RTffC6G6r2E",
+    ),
+    (
+        true,
+        "https://example.com/path?bar=1&foo=2",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiJjOTQ2YWY3Ny1lMTgyLTRlYWEtYjJmZi0xYTU0NWI1ZTk5MWEiLCJ1cmxfaGFzaCI6IjQxZjA1ZjBkZGQwYTIyYWIyMDlhYzQ2ZjQ3YzQ1NzJkOWNlZmEyNTdlZDc0YjI0MDA0YmFlNzUzZWNlNmMyNjAifQ.huo2ou6JDoDc7sV25d75UMWeYhBeavQlLsqIibSZuac",
+    ),
+    (
+        true,
+        "https://example.com/path?bar=1&foo=2",
+        "Hello, World!",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI5M2U1NTAwNi1hMGU4LTQ1MjYtYTE5MC1mYTVmZjAwZWExMTYiLCJ1cmxfaGFzaCI6IjQxZjA1ZjBkZGQwYTIyYWIyMDlhYzQ2ZjQ3YzQ1NzJkOWNlZmEyNTdlZDc0YjI0MDA0YmFlNzUzZWNlNmMyNjAiLCJwYXlsb2FkX2hhc2giOiJkZmZkNjAyMWJiMmJkNWIwYWY2NzYyOTA4MDllYzNhNTMxOTFkZDgxYzdmNzBhNGIyODY4OGEzNjIxODI5ODZmIn0._H--TOuYFLpeEH39-rg5E3IHVkjHozBcaKVWPRC5m9I",
+    ),
+    (
+        true,
+        "https://example.com/?obj%5Bfield1%5D=val1&obj%5Bfield2%5D=val2&param=value+with+spaces",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjhhZmYzNzQ4ZDc4OWM0MzMzNTczZTFjMzFmZTViMDA0OTQwY2I1ZmM0NzQ2MGVkM2QwZTY1NGY3ZmM0ZTVmYWUifQ.mJBCMfEjKmN3IMuzqPXPHktWETrcu0iNdF3agE8PDyI",
+    ),
+    (
+        true,
+        "https://example.com:8080/",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjA3Zjc4NjFhNjliMTNjMjI5YzZhZTU5NmQxOThiMjc2M2IwNTRjZjVlMDAwZDczNmQxYzQ4MTAyZDc3MGNmZmMifQ.vcpa0IicGAbpo064dOjiA2VbVOR2S5uZBEaBOP16sS8",
+    ),
+    (
+        true,
+        "https://example.com/",
+        "Some text containg & < >, & and \\u0026",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiI1OWEyNDRkYy1lOWFkLTRlMjMtOTc3OC0zNzFmYWEyMzhmNzIiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDciLCJwYXlsb2FkX2hhc2giOiIyNDMxYmQ5Y2NiNDhlZDAxNmZhZDU2N2IwNzcxMjAzOGI1Y2RkOTQ5YWM5ZDQxZmU0NjkzZDVhMzg0NWNmN2U4In0.IQiKzeEPaO3A48lhKmBDSmxZyCESPCGxdSKFdi0dEJs",
+    ),
+    (
+        false,
+        "https://example.com/",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ4MjgwMCwiZXhwIjoxNjI1NDgyODYwLCJqdGkiOiJmOWY4YzM4Mi0yNDQ5LTQzMTEtYjcyYi0xZGY3MTY4NzkzMWUiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.ZELgDFNGhjZH9CffQKcq3sytBe2I0KciLxpBhcfstHQ",
+    ),
+    (
+        false,
+        "https://example.com/",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3NTYwMCwiZXhwIjoxNjI1NDc1NjYwLCJqdGkiOiI1ZjAyZjUyMi02MDMwLTQ2YzgtYjVhMy0wMTI0NjQ3OGQ4YmMiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.45MSST3B_2PsjNUeiuW54_vUQgVw4rBXrdWrOUEz3lM",
+    ),
+    (
+        false,
+        "https://example.com/path?foo=1&bar=2",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiJhNzVjOTA5Ni1lODIzLTQ0MmItODVmMi03ZDNjOWQ5YjcyNmIiLCJ1cmxfaGFzaCI6IjZhMDIyZDgzNGMxODMzMGJhYWQ4YTJiZDYxMzUxNzNlZDIxNjEwYTQ1NDUxNmJlMGRmM2YxY2MwMTUxNjEwZWEifQ.z6Sw1XQIM0wuEQGBhXBdawDIIrtMg2XnmA_bpDq53pE",
+    ),
+    (
+        false,
+        "https://example.com/",
+        "",
+        "eyJpc3MiOiJNZXNzYWdlQmlyZCIsIm5iZiI6MTYyNTQ3OTIwMCwiZXhwIjoxNjI1NDc5MjYwLCJqdGkiOiIyNDNjMjdhZS0yZjAyLTQ2YTAtODg1Mi1jNjZmMzdlYTlmNDYiLCJ1cmxfaGFzaCI6IjBmMTE1ZGIwNjJiN2MwZGQwMzBiMTY4NzhjOTlkZWE1YzM1NGI0OWRjMzdiMzhlYjg4NDYxNzljNzc4M2U5ZDcifQ.JgSeYyOtlEKAXk8bz30iJI4tXgf4lxknoiezawuVhb4",
+    ),
 ];
 
 #[test]
 fn messagebird() {
-    let dlr = dlr("kind = \"jwt\"\nsecret = \"secret\"\nheader = \"MessageBird-Signature-JWT\"\nissuer = \"MessageBird\"\n\
-                   url_hash = \"url_hash\"\npayload_hash = \"payload_hash\"");
+    let dlr = dlr(
+        "kind = \"jwt\"\nsecret = \"secret\"\nheader = \"MessageBird-Signature-JWT\"\nissuer = \"MessageBird\"\n\
+                   url_hash = \"url_hash\"\npayload_hash = \"payload_hash\"",
+    );
     let signed = |url: &str, body: &str, token: &str| {
         call(body).at_url(url).with("messagebird-signature-jwt", &format!("{HS256}.{token}"))
     };
