@@ -78,7 +78,7 @@ fn start(folder: &Path) -> Kannel {
     let config = format!(
         "group = core\nadmin-port = {admin}\nadmin-password = none\nadmin-allow-ip = 127.0.0.1\n\
          smsbox-port = {boxes}\nbox-allow-ip = 127.0.0.1\nstore-type = file\nstore-location = {store}\n\n\
-         group = smsc\nsmsc = fake\nhost = 127.0.0.1\nport = {smsc}\nconnect-allow-ip = 127.0.0.1\n\n\
+         group = smsc\nsmsc = fake\nsmsc-id = fake\nhost = 127.0.0.1\nport = {smsc}\nconnect-allow-ip = 127.0.0.1\n\n\
          group = smsbox\nbearerbox-host = 127.0.0.1\nbearerbox-port = {boxes}\nsendsms-port = {sendsms}\n\
          sendsms-interface = 127.0.0.1\n\n\
          group = sendsms-user\nusername = tester\npassword = \"{PASSWORD}\"\n\n\
