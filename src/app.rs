@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, Otp, PepperSource, secret_file};
+use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
 use crate::delivery::{self, Callbacks, Courier, Messages, Provider, Receipts};
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
@@ -23,6 +23,7 @@ use crate::domain::receipt::PathKeys;
 use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
 use crate::keys::{AccessTokens, KeyFileError};
 use crate::login::{Login, Pace, Realm};
+use crate::session::Sessions;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Surroundings, Upstream};
@@ -143,14 +144,17 @@ impl App {
             entropy: Arc::clone(&entropy),
             metrics: Arc::clone(&metrics),
         };
-        let mut built = upstream::build(&config.upstreams, &surroundings)?;
-        built.extend(upstreams);
-        let deadlines = config.upstreams.iter().map(|(name, upstream)| (name, upstream.deadline()));
-        let realms = deadlines.filter_map(|(name, deadline)| {
-            let upstream = Arc::clone(built.get(name)?);
-            Some((name.clone(), Realm { upstream, deadline }))
+        let realms = build_realms(&config.upstreams, upstreams, &surroundings)?;
+        let sessions = Arc::new(Sessions {
+            store: Arc::clone(&store),
+            realms: realms.clone(),
+            tokens: Arc::clone(&tokens),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            lifetimes: config.session.lifetimes,
+            chat_tokens: config.session.chat_tokens,
+            metrics: Arc::clone(&metrics),
         });
-        let realms: BTreeMap<String, Realm> = realms.collect();
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
         let providers =
@@ -173,9 +177,12 @@ impl App {
             metrics: Arc::clone(&metrics),
             pace: Pace::default(),
             receipts,
+            tokens: Arc::clone(&tokens),
+            lifetimes: config.session.lifetimes,
         });
         let gateway = web::Data::new(Gateway {
             login: Arc::clone(&login),
+            sessions,
             tokens: Arc::clone(&tokens),
             apps,
             texts: config.mesibo,
@@ -193,7 +200,7 @@ impl App {
             let probes = probes.clone();
             let configure = move |routes: &mut web::ServiceConfig| {
                 routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
-                http::configure(routes);
+                http::configure(routes, &gateway.apps);
             };
             listen(public_socket, "server.listen", &config.server, workers, configure)?
         };
@@ -203,11 +210,7 @@ impl App {
             admin::configure(routes);
         };
         let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
-        let jobs = [
-            tokio::spawn(jobs::purge_forever(Arc::clone(&store), clock)),
-            tokio::spawn(jobs::follow_keys_forever(tokens)),
-            tokio::spawn(jobs::resend_forever(Arc::clone(&login), look_every)),
-        ];
+        let jobs = start_jobs(&store, clock, tokens, &login, look_every);
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self {
             public,
@@ -280,6 +283,36 @@ impl App {
         store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Every backend, ready to be called; those that are given take the place of the configured ones.
+fn build_realms(
+    configured: &BTreeMap<String, UpstreamConfig>,
+    given: BTreeMap<String, Arc<dyn Upstream>>,
+    surroundings: &Surroundings,
+) -> Result<BTreeMap<String, Realm>, upstream::BuildError> {
+    let mut built = upstream::build(configured, surroundings)?;
+    built.extend(given);
+    let realm = |(name, config): (&String, &UpstreamConfig)| {
+        let upstream = Arc::clone(built.get(name)?);
+        Some((name.clone(), Realm { upstream, deadline: config.deadline() }))
+    };
+    Ok(configured.iter().filter_map(realm).collect())
+}
+
+/// What happens without anybody asking.
+fn start_jobs(
+    store: &Arc<Store>,
+    clock: Arc<dyn Clock>,
+    tokens: Arc<AccessTokens>,
+    login: &Arc<Login>,
+    look_every: Duration,
+) -> [tokio::task::JoinHandle<()>; 3] {
+    [
+        tokio::spawn(jobs::purge_forever(Arc::clone(store), clock)),
+        tokio::spawn(jobs::follow_keys_forever(tokens)),
+        tokio::spawn(jobs::resend_forever(Arc::clone(login), look_every)),
+    ]
 }
 
 fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {

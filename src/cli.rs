@@ -257,6 +257,7 @@ fn purged(chore: Chore) -> &'static str {
         Chore::DeadCodes => "challenges whose dead codes were erased",
         Chore::Challenges => "challenges forgotten",
         Chore::Deliveries => "messages forgotten",
+        Chore::Sessions => "sessions forgotten",
         Chore::Guards => "guards forgotten",
         Chore::Budgets => "send limits forgotten",
         Chore::Audit => "records forgotten",

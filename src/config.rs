@@ -18,6 +18,7 @@ mod session;
 mod setting;
 mod smtp;
 mod upstreams;
+mod vars;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use providers::{ConsoleProvider, ProviderConfig};
 pub use reader::Problem;
-pub use recipes::{BASE_URL, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
+pub use recipes::{BASE_URL, Charset, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub(crate) use recipes::{is_near, whole};
 pub use routes::Routes;
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
@@ -42,6 +43,7 @@ pub use upstreams::{
     KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
     jwt_presets,
 };
+pub use vars::{DeclaredVar, Kind, PURPOSES, Vars};
 pub use watch::Watch;
 
 /// The commented reference: every key, its meaning and its default.
@@ -210,6 +212,8 @@ impl Config {
         let recipes = recipes::read(&root);
         let providers = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers);
+        let reach = vars::Reach { apps: &apps, texts: &messages, policy: &policy, routes: &routes };
+        vars::check(&root, &providers, &reach);
         root.finish();
         Some(Self {
             mode: mode?,

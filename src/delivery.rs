@@ -44,6 +44,18 @@ pub struct OutgoingCode {
     pub text: Text,
 }
 
+/// A code that came back: its message arrived. No `Debug`.
+pub struct UsedCode {
+    /// Our id of the message.
+    pub id: MessageId,
+    /// The provider's own id for it.
+    pub provider_id: String,
+    /// To whom it was sent.
+    pub to: Address,
+    /// The code.
+    pub code: Code,
+}
+
 /// A provider took the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
@@ -165,4 +177,8 @@ pub trait Provider: Send + Sync {
     fn channel(&self) -> Channel;
     /// Hands the message over. Dropped at the deadline.
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>>;
+    /// Tells the provider that a code came back; `None` where it does not ask for that. Nothing depends on it.
+    fn feedback<'a>(&'a self, _used: &'a UsedCode) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        None
+    }
 }

@@ -4,6 +4,7 @@
 //! within its deadline; work in flight is bounded, and what is too much is told to come back. A use case runs as a
 //! task of its own, so that a client's reset never stops it half way.
 
+mod bearer;
 mod body;
 mod client;
 mod connection;
@@ -29,6 +30,7 @@ use actix_web::{HttpRequest, web};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
+use zeroize::Zeroizing;
 
 pub use self::client::TrustedProxies;
 pub use self::ops::configure_for_operators as configure_probes;
@@ -39,6 +41,7 @@ use crate::config::{Apps, ClientTexts};
 use crate::domain::network::ClientIp;
 use crate::keys::AccessTokens;
 use crate::login::Login;
+use crate::session::Sessions;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
 use crate::upstream::{Circuit, Upstream};
@@ -47,6 +50,8 @@ use crate::upstream::{Circuit, Upstream};
 pub struct Gateway {
     /// The use cases.
     pub login: Arc<Login>,
+    /// What comes after a login.
+    pub sessions: Arc<Sessions>,
     /// Our own access tokens.
     pub tokens: Arc<AccessTokens>,
     /// The apps we serve.
@@ -79,6 +84,8 @@ struct Asker {
     client: ClientIp,
     /// Best first.
     languages: Vec<String>,
+    /// The access token, as it was sent.
+    bearer: Option<Zeroizing<String>>,
 }
 
 /// The right to work on a request.
@@ -91,7 +98,7 @@ impl Gateway {
     fn asker(&self, request: &HttpRequest) -> Asker {
         let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let languages = header.map(language::preferences).unwrap_or_default();
-        Asker { client: self.proxies.client(request), languages }
+        Asker { client: self.proxies.client(request), languages, bearer: bearer::of(request) }
     }
 
     /// A turn, if there is one now.
@@ -143,10 +150,10 @@ async fn on_its_own<T: 'static>(work: impl Future<Output = T> + 'static) -> Opti
     done
 }
 
-/// The public routes.
-pub fn configure(config: &mut web::ServiceConfig) {
+/// The public routes; some are named by the apps.
+pub fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     mesibo::configure(config);
-    v1::configure(config);
+    v1::configure(config, apps);
     receipts::configure(config);
     ops::configure(config);
     jwks::configure(config);

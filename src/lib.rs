@@ -15,6 +15,7 @@
 //! | 3 | [`admin`] | the operator's listener |
 //! | 3 | [`jobs`] | what happens without anybody asking |
 //! | 2 | [`login`] | the use case: start, resend, verify, complete |
+//! | 2 | [`session`] | the use case: refresh, chat token, logout |
 //! | 1 | [`store`] | state: SQLite and PostgreSQL behind one set of functions |
 //! | 1 | [`delivery`] | the ways out for codes |
 //! | 1 | [`upstream`] | the chat backends |
@@ -35,7 +36,7 @@
 //!
 //! **Verify** ([`login::Login::verify`]): one write that counts the guess against the challenge and the guard;
 //! commit; hash and compare; where it is right, one write that consumes the challenge and opens the grant; mint with
-//! nothing held; one write that spends the grant.
+//! nothing held; one write that spends the grant, and the session is born.
 //!
 //! A crash between any two steps may count one attempt too many, never one too few.
 
@@ -51,6 +52,7 @@ pub mod jobs;
 pub mod keys;
 pub mod login;
 pub mod outbound;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -5,6 +5,7 @@
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
 //! whether the user exists, nor does its time on whether the address is closed.
 
+mod birth;
 mod dispatch;
 mod draft;
 mod mint;
@@ -19,21 +20,25 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use self::birth::Tokens;
 pub use self::mint::{MintFailed, Minted};
 pub use self::pace::Pace;
 pub use self::receipt::{Filed, Resent};
 pub use self::start::{Resend, Sent, Start, Started};
-pub use self::verify::{Verified, Verify};
+pub use self::verify::{Complete, Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Apps, Email, Limits, Otp, Policy};
 use crate::delivery::{Courier, Messages, Receipts};
 use crate::domain::code::{Code, CodeHash};
+use crate::domain::ed25519::NotSigned;
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
+use crate::domain::session::Lifetimes;
 use crate::domain::time::Timestamp;
+use crate::keys::AccessTokens;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
+use crate::upstream::{ChatToken, Subject, Upstream, UpstreamError};
 
 /// What a code of these use cases is good for.
 const PURPOSE: &str = "login";
@@ -44,6 +49,9 @@ const SEND_DEADLINE: Duration = Duration::from_secs(15);
 /// A lease outlives the backend's deadline by this much: the time to write down what became of the mint.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// A backend that said no will not say yes at once.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// A chat backend, and how long it may take.
 #[derive(Clone)]
 pub struct Realm {
@@ -51,6 +59,23 @@ pub struct Realm {
     pub upstream: Arc<dyn Upstream>,
     /// After this the mint is given up as unknown.
     pub deadline: Duration,
+}
+
+impl Realm {
+    /// Mints, and gives up when `left` or the backend's own deadline is over.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn mint(&self, subject: &Subject, left: Duration) -> Result<ChatToken, UpstreamError> {
+        let deadline = self.deadline.min(left);
+        match tokio::time::timeout(deadline, self.upstream.mint(subject)).await {
+            Ok(minted) => minted,
+            Err(_elapsed) if deadline.is_zero() => {
+                Err(UpstreamError::Unavailable("no time was left to ask it".to_owned()))
+            }
+            Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
+        }
+    }
 }
 
 /// Everything that logging in needs.
@@ -87,6 +112,10 @@ pub struct Login {
     pub pace: Pace,
     /// Where gateways report to.
     pub receipts: Receipts,
+    /// The tokens of sessions.
+    pub tokens: Arc<AccessTokens>,
+    /// How long sessions last.
+    pub lifetimes: Lifetimes,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.
@@ -101,6 +130,9 @@ pub enum LoginError {
     /// The configuration has no such realm; it had when the challenge was made.
     #[error("no upstream serves the realm `{0}` any more")]
     Realm(String),
+    /// An access token cannot be signed. The grant can be turned into another one later.
+    #[error("an access token cannot be made")]
+    Tokens(#[from] NotSigned),
     /// Hashing was interrupted: the process is stopping.
     #[error("the process is stopping")]
     Stopping,

@@ -5,12 +5,14 @@
 //! or a body, because any of them may hold a secret.
 //!
 //! Below it is what describes a call as data, for gateways and for chat backends alike: `template`, `body` and
-//! `request` make it, `pointer` looks into the answer, `redact` keeps secrets out of what people read.
+//! `request` make it, `pointer` looks into the answer, `redact` keeps secrets out of what people read;
+//! `shared` keeps what is fetched once for all calls.
 
 pub(crate) mod body;
 pub(crate) mod pointer;
 pub(crate) mod redact;
 pub(crate) mod request;
+pub(crate) mod shared;
 pub(crate) mod template;
 
 use std::error::Error;

@@ -113,6 +113,8 @@ pub struct Metrics {
     resends: Family<Label, Counter>,
     verifies: Family<Label, Counter>,
     mints: Family<Labels, Counter>,
+    refreshes: Family<Label, Counter>,
+    revokes: Family<Labels, Counter>,
     retries: Family<Label, Counter>,
     circuits: Family<Label, Gauge>,
     shed: Counter,
@@ -135,6 +137,14 @@ impl Default for Metrics {
         registry.register("login_verifies", "Guesses, by what they were", verifies.clone());
         let mints = Family::default();
         registry.register("mints", "Calls for a chat token, by realm and what came of them", mints.clone());
+        let refreshes = Family::default();
+        registry.register("session_refreshes", "Refresh tokens, by what became of them", refreshes.clone());
+        let revokes = Family::default();
+        registry.register(
+            "revokes",
+            "Calls to end a user's chat tokens, by realm and what came of them",
+            revokes.clone(),
+        );
         let retries = Family::default();
         registry.register(
             "upstream_retries",
@@ -156,6 +166,8 @@ impl Default for Metrics {
             resends,
             verifies,
             mints,
+            refreshes,
+            revokes,
             retries,
             circuits,
             shed,
@@ -195,6 +207,16 @@ impl Metrics {
     /// A backend was called.
     pub fn count_mint(&self, realm: &str, outcome: &'static str) {
         self.mints.get_or_create(&[("realm", realm.to_owned()), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A refresh token came in.
+    pub fn count_refresh(&self, outcome: &'static str) {
+        self.refreshes.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A backend was asked to forget.
+    pub fn count_revoke(&self, realm: &str, outcome: &'static str) {
+        self.revokes.get_or_create(&[("realm", realm.to_owned()), ("outcome", outcome.to_owned())]).inc();
     }
 
     /// A backend is called again.

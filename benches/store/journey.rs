@@ -10,13 +10,14 @@ use latchkey::domain::challenge::{Dialect, LIFETIME, NetworkTag, Slot, Slots};
 use latchkey::domain::channel::Channel;
 use latchkey::domain::code::CodeHash;
 use latchkey::domain::guard::AtCap;
-use latchkey::domain::ids::{ChallengeId, MessageId, UserId};
+use latchkey::domain::ids::{ChallengeId, MessageId, SecretHash, SessionId, UserId};
 use latchkey::domain::limits::{Rate, SendWaits};
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
 use latchkey::store::challenges::{self, Key, NewChallenge};
 use latchkey::store::deliveries::{self, NewDelivery, Outcome, Status};
 use latchkey::store::grants::{self, Consumption, Leased};
+use latchkey::store::sessions::{self, Hold, NewSession};
 use latchkey::store::{Abort, AnyConnection, Store, budgets, guards, users};
 
 /// The writes that somebody waits for; the note on the delivery is the fifth.
@@ -150,6 +151,7 @@ impl Login {
         let (holder, is_new_user) = users::sign_in(db, REALM, self.address.as_str(), &self.user, self.now)?;
         let consumption = Consumption {
             code: code_hash(),
+            channel: Some(Channel::Sms),
             user: holder.user.clone(),
             is_new_user,
             grant: None,
@@ -158,8 +160,8 @@ impl Login {
         };
         assert!(grants::consume(db, &self.challenge, &consumption, self.now)?, "nobody else guesses");
         guards::open(db, REALM, self.address.as_str())?;
-        let network = deliveries::verify(db, &self.message, self.now)?.expect("the first time");
-        budgets::credit_network(db, &format!("from:{network}"), unverified(), self.now)?;
+        let delivery = deliveries::verify(db, &self.message, self.now)?.expect("the first time");
+        budgets::credit_network(db, &format!("from:{}", delivery.network), unverified(), self.now)?;
         let about = Subject { user: Some(holder.user.as_str()), ..self.about() };
         Ok(audit::record(db, Event::CodeConsumed, about, self.now)?)
     }
@@ -168,7 +170,28 @@ impl Login {
         let leased = Leased { id: &self.challenge, dialect: Dialect::Mesibo, lease_until: self.lease() };
         assert!(grants::spend(db, &leased, self.now)?, "the lease is ours");
         let about = Subject { user: Some(self.user.as_str()), address: None, ..self.about() };
-        Ok(audit::record(db, Event::TokenMinted, about, self.now)?)
+        audit::record(db, Event::TokenMinted, about, self.now)?;
+        let session = self.session();
+        sessions::end_replaced(db, &session, self.now)?;
+        sessions::insert(db, &session)?;
+        Ok(audit::record(db, Event::SessionStarted, about, self.now)?)
+    }
+
+    fn session(&self) -> NewSession {
+        NewSession {
+            id: SessionId::from_stored(self.challenge.as_str().replace("ch_", "ses_")),
+            user: self.user.clone(),
+            realm: REALM.to_owned(),
+            app_id: APP.to_owned(),
+            address: self.address.clone(),
+            challenge: self.challenge.clone(),
+            channel: Some(Channel::Sms),
+            label: None,
+            network: self.network.clone(),
+            created_at: self.now,
+            expires_at: self.now.plus(Duration::from_hours(24 * 180)),
+            hold: Hold::ChatToken(SecretHash::of(self.challenge.as_str())),
+        }
     }
 
     fn from(&self) -> String {

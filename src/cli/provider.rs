@@ -25,7 +25,8 @@ const LIFETIME: Duration = Duration::from_mins(5);
 
 /// Says which recipes there are, and which providers use them.
 pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
-    writeln!(out, "{:<12} {:<9} {:<12} CONFIGURED AS", "RECIPE", "CHANNEL", "VERIFIED")?;
+    let width = config.recipes.iter().map(|recipe| recipe.id.len()).max().unwrap_or_default();
+    writeln!(out, "{:<width$} {:<9} {:<12} CONFIGURED AS", "RECIPE", "CHANNEL", "VERIFIED")?;
     for recipe in config.recipes.iter() {
         let users = config.providers.iter().filter_map(|(name, provider)| match provider {
             ProviderConfig::Recipe(provider) if provider.recipe.id == recipe.id => Some(name.as_str()),
@@ -34,7 +35,7 @@ pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), 
         let users: Vec<&str> = users.collect();
         let users = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
         let verified = if recipe.verified.is_empty() { "never" } else { &recipe.verified };
-        writeln!(out, "{:<12} {:<9} {verified:<12} {users}", recipe.id, recipe.channel.as_str())?;
+        writeln!(out, "{:<width$} {:<9} {verified:<12} {users}", recipe.id, recipe.channel.as_str())?;
     }
     writeln!(
         out,
@@ -224,8 +225,12 @@ mod tests {
             Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new()).expect("no problems");
         let (out, error) = said(|out| list(&config, out));
         assert_eq!(error, None);
-        assert!(out.contains("kannel       sms       never        sms\n"), "{out}");
-        assert!(out.contains("twilio       sms       never        -\n"), "{out}");
+        let row = |id: &str| {
+            let row = out.lines().find(|line| line.split_whitespace().next() == Some(id)).expect("a row");
+            row.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("kannel"), "kannel sms never sms");
+        assert_eq!(row("twilio"), "twilio sms never -");
         assert!(!out.contains("hunter2"));
     }
 
@@ -274,5 +279,17 @@ mod tests {
         std::fs::write(&file, shipped.replace("secret_in_url = true", "")).expect("a file");
         let (out, _) = said(|out| check(std::slice::from_ref(&file), out));
         assert!(out.contains("settings.password: "), "{out}");
+    }
+
+    #[test]
+    fn the_recipe_that_the_documentation_shows_passes_the_check() {
+        let readme = include_str!("../../providers/README.md");
+        let text = readme.split("```toml\n").find(|part| part.starts_with("schema")).expect("a recipe");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, text.split("```").next().expect("its end")).expect("a file");
+        let (out, error) = said(|out| check(std::slice::from_ref(&file), out));
+        assert_eq!(error, None, "{out}");
+        assert_eq!(out.matches("as it should be").count(), 4, "three examples and the feedback: {out}");
     }
 }

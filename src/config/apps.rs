@@ -31,6 +31,8 @@ pub struct App {
     pub origins: Vec<String>,
     /// What messages to its users are like.
     pub messages: AppMessages,
+    /// A further address of chat tokens, for front ends that exist.
+    pub chat_token_path: Option<String>,
 }
 
 /// How the mesibo dialect spells `result`.
@@ -53,13 +55,17 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Whether a web page of this origin may read answers for an app; for any app, where none is named.
+    /// Whether a web page of this origin may read an answer for an app; where none is named, for those apps that name
+    /// the path, or for any where no app names it.
     #[must_use]
-    pub fn allow_origin(&self, app_id: Option<&str>, origin: &str) -> bool {
+    pub fn allow_origin(&self, app_id: Option<&str>, path: &str, origin: &str) -> bool {
         let lists = |app: &App| app.origins.iter().any(|listed| listed == origin || listed == "*");
+        let names = |app: &&App| app.chat_token_path.as_deref() == Some(path);
+        let all = || self.listed.values().chain(&self.any);
         match app_id {
             Some(id) => self.find(id).is_some_and(lists),
-            None => self.listed.values().chain(&self.any).any(lists),
+            None if all().any(|app| names(&app)) => all().filter(names).any(lists),
+            None => all().any(lists),
         }
     }
 
@@ -113,6 +119,7 @@ pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Ap
             result: ResultSpelling::Auto,
             origins: any_page(),
             messages: AppMessages::default(),
+            chat_token_path: None,
         };
         return Apps { listed: BTreeMap::new(), any: Some(any) };
     }
@@ -181,7 +188,16 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
             "must hold origins as browsers write them, such as \"https://app.example.com\", or \"*\"",
         );
     }
-    Some(App { name: name?, upstream: upstream?, dialects, result: result?, origins, messages })
+    let chat_token_path = read_chat_token_path(section, &dialects);
+    Some(App {
+        name: name?,
+        upstream: upstream?,
+        dialects,
+        result: result?,
+        origins,
+        messages,
+        chat_token_path,
+    })
 }
 
 fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: CodeLength) {
@@ -190,6 +206,37 @@ fn check_length(section: &Section<'_>, key: &str, dialects: &[Dialect], length: 
                    dialects = [\"v1\"]";
         section.problem(key, fix);
     }
+}
+
+fn read_chat_token_path(section: &Section<'_>, dialects: &[Dialect]) -> Option<String> {
+    let path = section.optional::<String>("chat_token_path")?;
+    if !is_free_path(&path) {
+        let fix = "must be a path of its own, such as \"/api/auth/chat-token\": letters, digits, - . _ ~ between single \
+                   slashes, and none of our own addresses";
+        section.problem("chat_token_path", fix);
+    }
+    if !dialects.contains(&Dialect::V1) {
+        section.problem(
+            "chat_token_path",
+            "only the dialect \"v1\" has sessions that get another chat token: add it",
+        );
+    }
+    Some(path)
+}
+
+/// Ours: these, and what lies below the second ones.
+const OUR_PATHS: [&str; 7] =
+    ["index.php", "api.php", "livez", "readyz", "openapi.json", "problems", "metrics"];
+const OUR_FOLDERS: [&str; 4] = ["v1", "tools", ".well-known", "admin"];
+
+/// Whether an operator may give a path a meaning.
+fn is_free_path(path: &str) -> bool {
+    let Some(path) = path.strip_prefix('/') else { return false };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_segment =
+        |segment: &str| !segment.is_empty() && ![".", ".."].contains(&segment) && segment.bytes().all(plain);
+    let first = path.split('/').next().unwrap_or_default();
+    path.split('/').all(is_segment) && !OUR_PATHS.contains(&path) && !OUR_FOLDERS.contains(&first)
 }
 
 fn any_page() -> Vec<String> {

@@ -4,9 +4,9 @@
 //! it reads the answer is `delivery`'s. A provider's settings are all there, match their patterns, and its base URL is
 //! `https`, or `http` to a private host where that was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use regex_lite::Regex;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,22 +16,22 @@ use url::Url;
 use super::Mode;
 use super::reader::Section;
 use super::upstreams::is_private;
+use super::vars::{self, CONDITIONS, DeclaredVar, Vars};
 use crate::domain::channel::Channel;
+use crate::domain::phone::Country;
 
-/// The recipes that come with us.
-const EMBEDDED: [&str; 5] = [
-    include_str!("../../providers/infobip.toml"),
-    include_str!("../../providers/kannel.toml"),
-    include_str!("../../providers/twilio.toml"),
-    include_str!("../../providers/vonage.toml"),
-    include_str!("../../providers/webhook.toml"),
-];
+/// The recipes that come with us: every file of `providers/`, as `build.rs` finds them.
+const EMBEDDED: &[&str] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
 /// The setting that every recipe has: where the gateway is.
 pub const BASE_URL: &str = "base_url";
 
 /// Keys of `[providers.NAME]` that are ours, so that no recipe may declare them.
-const RESERVED: [&str; 4] = ["recipe", "kind", "vars", "allow_http"];
+const RESERVED: [&str; 8] =
+    ["recipe", "kind", "vars", "vars_for", "allow_http", "countries", "charset", "per_second"];
+
+/// What the names of settings that are addresses end with.
+const ADDRESS: &str = "_url";
 
 /// What the head of a recipe says.
 #[derive(Clone)]
@@ -46,6 +46,14 @@ pub struct Recipe {
     pub verified: String,
     /// What an operator sets.
     pub settings: BTreeMap<String, Declared>,
+    /// The words that an operator sets for messages.
+    pub vars: BTreeMap<String, DeclaredVar>,
+    /// Where the gateway works; everywhere when empty.
+    pub countries: BTreeSet<Country>,
+    /// Messages that it takes in a second; any number when 0.
+    pub per_second: u32,
+    /// What it can send.
+    pub charset: Charset,
     /// All of it, for the interpreter.
     pub text: String,
 }
@@ -54,6 +62,17 @@ impl std::fmt::Debug for Recipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Recipe").field(&self.id).finish()
     }
+}
+
+/// What characters a gateway can send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charset {
+    /// Any.
+    #[default]
+    Any,
+    /// Those of the GSM default alphabet alone.
+    Gsm7,
 }
 
 /// A setting as its recipe declares it.
@@ -92,6 +111,13 @@ impl Recipe {
     /// # Errors
     /// With the key that is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Limits {
+            countries: Vec<String>,
+            per_second: u32,
+            charset: Charset,
+        }
         #[derive(Deserialize)]
         struct Head {
             id: String,
@@ -101,6 +127,10 @@ impl Recipe {
             verified: String,
             #[serde(default)]
             settings: BTreeMap<String, Declared>,
+            #[serde(default)]
+            vars: BTreeMap<String, DeclaredVar>,
+            #[serde(default)]
+            limits: Limits,
         }
         let head: Head = toml::from_str(text).map_err(|error| error.to_string())?;
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -133,6 +163,23 @@ impl Recipe {
                 return fault("its default does not match its pattern");
             }
         }
+        let countries: BTreeSet<Country> =
+            head.limits.countries.iter().map(|name| Country::of(name)).collect();
+        if countries.contains(&Country::UNKNOWN) {
+            return Err("limits.countries: must be two capital letters each, such as [\"US\"]".to_owned());
+        }
+        for (key, declared) in &head.vars {
+            let fault = |text: &str| Err(format!("vars.{key}: {text}"));
+            if !is_name(key) || CONDITIONS.contains(&key.as_str()) {
+                return fault(&format!("must be of a-z, 0-9 and _, and none of {}", CONDITIONS.join(", ")));
+            }
+            if declared.required && !declared.required_in.is_empty() {
+                return fault("is required everywhere: remove required_in");
+            }
+            if declared.required_in.iter().any(|name| Country::of(name) == Country::UNKNOWN) {
+                return fault("required_in must be two capital letters each, such as [\"IN\"]");
+            }
+        }
         let base = head.settings.get(BASE_URL);
         if base.is_none_or(|base| base.secret || (!base.required && base.default.is_empty())) {
             let fix = "declare it with a default, or required: it says where the gateway is, also for tests";
@@ -144,6 +191,10 @@ impl Recipe {
             channel,
             verified: head.verified,
             settings: head.settings,
+            vars: head.vars,
+            countries,
+            per_second: head.limits.per_second,
+            charset: head.limits.charset,
             text: text.to_owned(),
         })
     }
@@ -157,9 +208,12 @@ impl Recipes {
     /// Those that come with us.
     #[must_use]
     pub fn embedded() -> Self {
-        // A shipped recipe that does not parse fails the tests.
-        let recipes = EMBEDDED.into_iter().filter_map(|text| Recipe::parse(text).ok());
-        Self(recipes.map(|recipe| (recipe.id.clone(), Arc::new(recipe))).collect())
+        static PARSED: LazyLock<Recipes> = LazyLock::new(|| {
+            // A shipped recipe that does not parse fails the tests.
+            let recipes = EMBEDDED.iter().filter_map(|text| Recipe::parse(text).ok());
+            Recipes(recipes.map(|recipe| (recipe.id.clone(), Arc::new(recipe))).collect())
+        });
+        PARSED.clone()
     }
 
     /// All of them, by id.
@@ -243,8 +297,8 @@ pub struct RecipeProvider {
     pub recipe: Arc<Recipe>,
     /// A value for every declared setting; empty where it is neither set nor required.
     pub settings: BTreeMap<String, SettingValue>,
-    /// The operator's own words for templates, such as an identifier that one country's law asks for.
-    pub vars: BTreeMap<String, String>,
+    /// The operator's words for messages, such as the ids under which texts are registered.
+    pub vars: Vars,
 }
 
 /// `None` when a problem was noted that leaves nothing to go on with.
@@ -260,12 +314,12 @@ pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes
     };
     let settings = read_settings(section, &recipe.settings);
     let allow_http = section.get("allow_http", false);
-    if let Some(base) = settings.as_ref().and_then(|settings| settings.get(BASE_URL)) {
-        check_base_url(section, base.reveal(), mode, allow_http);
+    for (key, value) in settings.iter().flatten().filter(|(key, _)| key.ends_with(ADDRESS)) {
+        if key == BASE_URL || !value.reveal().is_empty() {
+            check_address(section, key, value.reveal(), mode, allow_http);
+        }
     }
-    let table = section.section("vars");
-    let vars =
-        table.keys().into_iter().filter_map(|key| Some((key.clone(), table.optional(&key)?))).collect();
+    let vars = vars::read(section, &recipe.vars);
     Some(RecipeProvider { recipe: Arc::clone(recipe), settings: settings?, vars })
 }
 
@@ -324,8 +378,8 @@ pub(super) fn trimmed(secret: &SecretString) -> SecretString {
     secret.expose_secret().trim().into()
 }
 
-fn check_base_url(section: &Section<'_>, text: &str, mode: Mode, allow_http: bool) {
-    let problem = |text: &str| section.problem(BASE_URL, text);
+fn check_address(section: &Section<'_>, key: &str, text: &str, mode: Mode, allow_http: bool) {
+    let problem = |text: &str| section.problem(key, text);
     let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
         problem("must be a URL such as https://gateway.example.com");
         return;

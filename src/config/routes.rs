@@ -58,6 +58,25 @@ impl Routes {
         let order = route.rules.iter().find(fits).map_or(&route.default, |rule| &rule.providers);
         order.get(..route.max_tries).unwrap_or(order)
     }
+
+    /// Whether a message to this country may take this provider, whichever app it is of.
+    pub(super) fn may_take(&self, channel: Channel, country: Option<Country>, provider: &str) -> bool {
+        let Some(route) = self.0.get(&channel) else { return false };
+        let lists = |providers: &[String]| providers.iter().any(|name| name == provider);
+        let fits = |rule: &&Rule| {
+            rule.countries.is_empty() || country.is_some_and(|country| rule.countries.contains(&country))
+        };
+        for rule in route.rules.iter().filter(fits) {
+            if lists(&rule.providers) {
+                return true;
+            }
+            // Nothing gets past a rule that asks for no more than the country.
+            if rule.apps.is_empty() {
+                return false;
+            }
+        }
+        lists(&route.default)
+    }
 }
 
 /// Providers by name; `None` is one that is configured, but wrongly.

@@ -9,6 +9,8 @@ use super::reader::Section;
 use super::secret_file::is_readable_by_others;
 use crate::domain::claims::MAX_LIFETIME;
 use crate::domain::keyring::KeyRing;
+use crate::domain::limits::Rate;
+use crate::domain::session::Lifetimes;
 
 /// `[session]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub struct Session {
     pub access_lifetime: Duration,
     /// What access tokens are signed with.
     pub keys: SessionKeys,
+    /// How long sessions last.
+    pub lifetimes: Lifetimes,
+    /// Chat tokens of one user.
+    pub chat_tokens: Rate,
 }
 
 /// The file of the keys that access tokens are signed with. It is read again when it changes.
@@ -39,6 +45,8 @@ impl SessionKeys {
 }
 
 const ACCESS_LIFETIMES: RangeInclusive<Duration> = Duration::from_mins(1)..=MAX_LIFETIME;
+/// A session outlives its access tokens.
+const SESSION_LIFETIMES: RangeInclusive<Duration> = MAX_LIFETIME..=Duration::from_hours(3650 * 24);
 const GENERATED_KEYS: &str = "latchkey-session.keys";
 
 pub(super) fn read_session(root: &Section<'_>, mode: Mode) -> Option<Session> {
@@ -46,8 +54,15 @@ pub(super) fn read_session(root: &Section<'_>, mode: Mode) -> Option<Session> {
     let why = "it outlives a logout by as much (OWASP ASVS 7.4.1)";
     let access_lifetime = section.ranged("access_lifetime", MAX_LIFETIME, ACCESS_LIFETIMES, why);
     let keys = read_keys(&section, mode);
+    let day = Duration::from_hours(24);
+    let why = "a stolen refresh token works for as long";
+    let lifetimes = Lifetimes {
+        idle: section.ranged("idle_lifetime", day * 30, SESSION_LIFETIMES, why),
+        whole: section.ranged("lifetime", day * 180, SESSION_LIFETIMES, why),
+    };
+    let chat_tokens = section.get("chat_tokens", Rate::per_minutes(10, 15));
     section.finish();
-    Some(Session { access_lifetime, keys: keys? })
+    Some(Session { access_lifetime, keys: keys?, lifetimes, chat_tokens })
 }
 
 fn read_keys(section: &Section<'_>, mode: Mode) -> Option<SessionKeys> {

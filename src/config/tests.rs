@@ -11,6 +11,7 @@ mod reference;
 mod secrets;
 mod smtp;
 mod values;
+mod vars;
 
 use super::*;
 

@@ -84,7 +84,8 @@ impl Messages {
         };
         let template = app.template(&self.texts, chosen);
         let human = template.map_or_else(|| values.bare(), |template| template.render(values));
-        let subject = self.texts.find(chosen).map(|texts| texts.subject.render(values).to_string());
+        let texts = self.texts.find(chosen).filter(|_| occasion.channel == Channel::Email);
+        let subject = texts.map(|texts| texts.subject.render(values).to_string());
         let body = match occasion.channel {
             Channel::Sms => app.marks.compose(&human, values.code),
             Channel::Voice | Channel::Whatsapp | Channel::Telegram | Channel::Email => human,

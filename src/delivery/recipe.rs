@@ -9,9 +9,12 @@ mod auth;
 mod context;
 pub(crate) mod dlr;
 mod example;
+mod feedback;
 mod file;
 mod gateway;
 mod request;
+mod sign;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +22,8 @@ use std::time::Duration;
 pub(crate) use self::answer::Outcome;
 pub(crate) use self::gateway::{Gateway, GatewayError};
 
-use crate::config::{self, CallLimits, Declared};
+use crate::config::{self, CallLimits, Charset, Declared};
+use crate::domain::phone::Country;
 use crate::outbound::template::{LoadError, Names, Templates};
 
 /// The version of the format that this interpreter reads.
@@ -28,12 +32,13 @@ const SCHEMA: u32 = 1;
 const MAX_TIMEOUT_MS: u64 = 14_000;
 
 /// What every message has.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "to",
     "to_country",
     "to_digits",
     "msg.id",
     "msg.text",
+    "msg.subject",
     "msg.gsm7",
     "msg.segments",
     "code",
@@ -66,11 +71,13 @@ pub(crate) struct Recipe {
     settings: BTreeMap<String, Declared>,
     templates: Templates,
     sender: request::Sender,
+    feedback: Option<feedback::Feedback>,
     rules: answer::Rules,
     call: CallLimits,
     max_response: usize,
     /// Where it is known to work; everywhere when empty.
-    countries: Vec<String>,
+    countries: BTreeSet<Country>,
+    charset: Charset,
     examples: Vec<file::Example>,
     dlr: Option<dlr::Dlr>,
     told: Told,
@@ -88,40 +95,40 @@ impl Recipe {
         if file.schema != SCHEMA {
             return Err(LoadError::new("schema", format!("must be {SCHEMA}: no other is known here")));
         }
-        let mut templates = Templates::new(Names {
-            known: &NAMES,
+        let names = |known: &'static [&'static str], vars: BTreeSet<String>| Names {
+            known,
             settings: head.settings.keys().cloned().collect(),
             table: "cfg",
             written_in: "[settings]",
-            open: Some("vars"),
-        });
+            vars,
+        };
+        let mut templates = Templates::new(names(&NAMES, head.vars.keys().cloned().collect()));
         let sender = request::Sender::compile(&mut templates, &file.send)?;
-        let is_secret = |name: &&str| head.settings.get(*name).is_some_and(|declared| declared.secret);
-        let in_url = sender.settings_in_url();
-        let secret = in_url.iter().find(|name| is_secret(name));
-        match secret {
-            Some(name) if !file.send.secret_in_url => {
-                let fix = "URLs end up in the logs of proxies: send it in the body or a header, or, where the gateway \
-                           takes it nowhere else, set send.secret_in_url = true";
-                return Err(LoadError::new(&format!("settings.{name}"), fix));
-            }
-            None if file.send.secret_in_url => {
-                return Err(LoadError::new("send.secret_in_url", "no secret is in the URL: remove it"));
-            }
-            Some(_) | None => {}
-        }
         let reports = templates.names(RECEIPT_URL);
         let dlr = file.dlr.as_ref().map(|dlr| dlr::Dlr::compile(dlr, &head.settings, reports)).transpose()?;
         if reports && dlr.is_none() {
             let fix = "nothing says what the gateway reports there: write [dlr], or remove receipt_url";
             return Err(LoadError::new("dlr", fix));
         }
+        let names = names(&feedback::NAMES, BTreeSet::new());
+        let feedback =
+            file.feedback.map(|feedback| feedback::Feedback::compile(names, feedback)).transpose()?;
+        let mut in_url = sender.settings_in_url();
+        in_url.extend(feedback.iter().flat_map(feedback::Feedback::settings_in_url));
+        check_secrets(head, &in_url, file.send.secret_in_url)?;
         let read = dlr.as_ref().map(dlr::Dlr::settings).unwrap_or_default();
-        let is_used = |name: &str| templates.used().contains(name) || read.contains(&name);
-        let unused = head.settings.keys().find(|name| !is_used(name));
-        if let Some(name) = unused {
+        let is_used = |name: &String| {
+            templates.used().contains(name)
+                || read.contains(&name.as_str())
+                || feedback.as_ref().is_some_and(|feedback| feedback.uses(name))
+        };
+        if let Some(name) = head.settings.keys().find(|name| !is_used(name)) {
             let fix = "nothing uses it: remove it, or write {{ cfg.NAME }} where it belongs";
             return Err(LoadError::new(&format!("settings.{name}"), fix));
+        }
+        if let Some(name) = head.vars.keys().find(|name| !templates.used_vars().contains(*name)) {
+            let fix = "nothing uses it: remove it, or write {{ vars.NAME }} where it belongs";
+            return Err(LoadError::new(&format!("vars.{name}"), fix));
         }
         let rules = answer::Rules::compile(&file.response)?;
         if !rules.outcomes().any(|outcome| outcome == Outcome::Accepted) {
@@ -136,13 +143,15 @@ impl Recipe {
             settings: head.settings.clone(),
             templates,
             sender,
+            feedback,
             rules,
             call: CallLimits {
                 connect_timeout: Duration::from_millis(limits.connect_ms),
                 timeout: Duration::from_millis(limits.timeout_ms),
             },
             max_response: limits.max_response,
-            countries: limits.countries.clone(),
+            countries: head.countries.clone(),
+            charset: head.charset,
             examples: file.example,
             dlr,
             told: if reports { Told::WithEachMessage } else { Told::ByTheOperator },
@@ -172,6 +181,20 @@ impl Recipe {
     }
 }
 
+/// A secret is in a URL where the recipe says so, and nowhere else.
+fn check_secrets(head: &config::Recipe, in_url: &[&str], said: bool) -> Result<(), LoadError> {
+    let is_secret = |name: &&&str| head.settings.get(**name).is_some_and(|declared| declared.secret);
+    match in_url.iter().find(is_secret) {
+        Some(name) if !said => {
+            let fix = "URLs end up in the logs of proxies: send it in the body or a header, or, where the gateway \
+                       takes it nowhere else, set send.secret_in_url = true";
+            Err(LoadError::new(&format!("settings.{name}"), fix))
+        }
+        None if said => Err(LoadError::new("send.secret_in_url", "no secret is in the URL: remove it")),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn check_limits(limits: &file::Limits) -> Result<(), LoadError> {
     for (key, value) in [("timeout_ms", limits.timeout_ms), ("connect_ms", limits.connect_ms)] {
         if !(1..=MAX_TIMEOUT_MS).contains(&value) {
@@ -182,10 +205,6 @@ fn check_limits(limits: &file::Limits) -> Result<(), LoadError> {
     if !(1..=crate::outbound::MAX_ANSWER_BYTES).contains(&limits.max_response) {
         let fix = format!("must be 1 to {}", crate::outbound::MAX_ANSWER_BYTES);
         return Err(LoadError::new("limits.max_response", fix));
-    }
-    let is_country = |text: &String| text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
-    if !limits.countries.iter().all(is_country) {
-        return Err(LoadError::new("limits.countries", "must be two capital letters each, such as [\"US\"]"));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::address::Address;
+use super::channel::Channel;
 use super::code::CodeHash;
 use super::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use super::network::ClientIp;
@@ -192,6 +193,8 @@ pub enum State {
 pub struct Proof {
     /// The code, until a token is minted.
     pub code: Option<CodeHash>,
+    /// How it came, where that is known.
+    pub channel: Option<Channel>,
     /// The grant.
     pub grant: Grant,
 }
@@ -314,7 +317,7 @@ mod tests {
     fn proof(code: Option<CodeHash>, minted_at: Option<Timestamp>) -> Proof {
         let user = UserId::from_stored("usr_1".to_owned());
         let grant = Grant { user, is_new_user: true, expires_at: at(600), lease_until: at(0), minted_at };
-        Proof { code, grant }
+        Proof { code, channel: None, grant }
     }
 
     #[test]

@@ -31,7 +31,8 @@ fn base62_time(now: Timestamp) -> String {
     letters.map(char::from).iter().collect()
 }
 
-fn random_base62(entropy: &dyn Entropy, length: usize) -> String {
+/// So many random letters.
+pub(super) fn random_base62(entropy: &dyn Entropy, length: usize) -> String {
     let mut text = String::with_capacity(length);
     let mut bytes = Zeroizing::new([0u8; 64]);
     while text.len() < length {
@@ -44,7 +45,24 @@ fn random_base62(entropy: &dyn Entropy, length: usize) -> String {
     text
 }
 
-fn checksum(body: &str) -> String {
+/// 256 bits as the digits of one number: 43 letters.
+pub(super) fn base62_of(bytes: &[u8; 32]) -> Zeroizing<String> {
+    let mut rest = Zeroizing::new(*bytes);
+    let mut letters = Zeroizing::new([b'0'; SECRET_CHARS]);
+    for letter in letters.iter_mut().rev() {
+        let mut digit = 0u16;
+        for byte in rest.iter_mut() {
+            let value = digit * 256 + u16::from(*byte);
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            digit = value % 62;
+        }
+        *letter = ALPHABET.get(usize::from(digit)).copied().unwrap_or(b'0');
+    }
+    Zeroizing::new(letters.iter().copied().map(char::from).collect())
+}
+
+/// Tells a mistyped secret from a wrong one.
+pub(super) fn checksum(body: &str) -> String {
     let digest = Sha256::digest(body.as_bytes());
     digest
         .iter()
@@ -133,7 +151,7 @@ macro_rules! secret {
             /// What the database keeps.
             #[must_use]
             pub fn hash(&self) -> SecretHash {
-                SecretHash(Sha256::digest(self.0.as_bytes()).into())
+                SecretHash::of(&self.0)
             }
         }
     };
@@ -161,11 +179,17 @@ secret!(
     /// What a right code turns into: the right to mint a token without another code.
     GrantToken, "gr_");
 
-/// SHA-256 of a secret of at least 256 random bits.
+/// SHA-256 of a secret that is too random to be guessed from it.
 #[derive(Clone, Copy)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
+    /// Of this secret.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
     /// From the database; `None` when it is not 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -201,6 +225,19 @@ mod tests {
         assert!(GrantToken::parse(&changed).is_none());
         assert!(ClientSecret::parse(&text).is_none(), "a grant is no client secret");
         assert!(GrantToken::parse("gr_é").is_none());
+    }
+
+    #[test]
+    fn bytes_are_one_number_in_base_62() {
+        let mut bytes = [0; 32];
+        bytes[31] = 61;
+        assert_eq!(*base62_of(&bytes), format!("{}z", "0".repeat(42)));
+        bytes[31] = 62;
+        assert_eq!(*base62_of(&bytes), format!("{}10", "0".repeat(41)));
+        bytes[30] = 1;
+        assert_eq!(*base62_of(&bytes), format!("{}58", "0".repeat(41)), "256 + 62 = 5 × 62 + 8");
+        // 2^256 - 1, by another's arithmetic.
+        assert_eq!(*base62_of(&[0xff; 32]), "yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp1");
     }
 
     #[test]

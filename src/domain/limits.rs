@@ -26,7 +26,13 @@ impl Rate {
     /// `burst` in so many hours; both at least 1.
     #[must_use]
     pub const fn per_hours(burst: u32, hours: u64) -> Self {
-        Self { burst, period: Duration::from_secs(hours * 3600) }
+        Self::per_minutes(burst, hours * 60)
+    }
+
+    /// `burst` in so many minutes; both at least 1.
+    #[must_use]
+    pub const fn per_minutes(burst: u32, minutes: u64) -> Self {
+        Self { burst, period: Duration::from_secs(minutes * 60) }
     }
 
     /// How many at once.

@@ -73,11 +73,20 @@ impl Gateway {
     async fn answer(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
         match fields.op().as_str() {
             "login" => self.log_in(fields, app, asker).await,
-            // Every client asks to be told OK, also with a token that is long dead.
-            "logout" => Answer::ok("logout"),
+            "logout" => self.log_out(fields, asker.client).await,
             "" => Answer::fail("", Failure::NoOp),
             op => Answer::fail(op, Failure::BadOp),
         }
+    }
+
+    /// Every client asks to be told OK, also with a token that is long dead.
+    async fn log_out(&self, fields: &Fields, client: ClientIp) -> Answer {
+        if let Some(token) = fields.text("token")
+            && let Err(error) = self.sessions.logout_by_chat_token(&token, client).await
+        {
+            tracing::error!(error = chain(&error), "a session was not ended");
+        }
+        Answer::ok("logout")
     }
 
     async fn log_in(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
@@ -152,7 +161,7 @@ impl Gateway {
         };
         let digits = phone.digits().to_owned();
         let key = Key::Mesibo { app_id, address: Address::Phone(phone) };
-        let verify = Verify { key, secret: None, code, name, client };
+        let verify = Verify { key, secret: None, code, name, device: None, client };
         Ok(match self.login.verify(verify).await? {
             Verified::Token(minted) => Answer::token(&minted.chat.token, &digits, &self.texts),
             Verified::InFlight => Answer::fail("login", Failure::Busy),

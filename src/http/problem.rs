@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 use tracing_actix_web::RequestId;
@@ -98,13 +98,22 @@ problems! {
         "Start again.";
     MintInFlight, "mint_in_flight", CONFLICT, "The token is being made right now",
         "Repeat the same request after Retry-After.";
+    InvalidToken, "invalid_token", UNAUTHORIZED, "There is no access token, or it is not good any more",
+        "Post refresh_token to /v1/session/refresh, then repeat with the new access_token.";
+    SessionOver, "session_over", UNAUTHORIZED, "The session is over",
+        "Log in again: it expired, or somebody logged out, or its refresh token was used twice.";
+    SessionNotFound, "session_not_found", NOT_FOUND, "You have no such session",
+        "List them again: it may have ended.";
+    TooManyChatTokens, "too_many_chat_tokens", TOO_MANY_REQUESTS, "You had enough chat tokens for now",
+        "Use the last one until it expires; another is made after Retry-After seconds.";
     UserRefused, "user_refused", FORBIDDEN, "The chat backend refuses this user",
         "Tell the person to contact support.";
     UpstreamMisconfigured, "upstream_misconfigured", SERVICE_UNAVAILABLE, "The chat backend refuses this server",
-        "Only the operator can mend it. The code was right: post grant to /v1/login/complete later, no \
-         new code needed.";
+        "Only the operator can mend it. In a login the code was right: post grant to /v1/login/complete \
+         later, no new code needed.";
     UpstreamUnavailable, "upstream_unavailable", SERVICE_UNAVAILABLE, "The chat backend does not answer",
-        "The code was right: post grant to /v1/login/complete after Retry-After, no new code needed.";
+        "Repeat the request after Retry-After. In a login the code was right: post grant to \
+         /v1/login/complete then, no new code needed.";
 }
 
 /// A problem on its way out.
@@ -158,6 +167,10 @@ impl Problem {
         body.extend(self.extra);
         let mut response = HttpResponse::build(row.status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        // RFC 9110 §15.5.2 wants it with each 401.
+        if row.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(secs) = self.retry_after {
             response.insert_header((RETRY_AFTER, secs));
         }
@@ -173,9 +186,11 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
 }
 
 /// For what a path does not take.
-pub(super) async fn post_only(request: HttpRequest) -> HttpResponse {
-    let mut response = Problem::from(Kind::MethodNotAllowed).respond(&request);
-    response.headers_mut().insert(ALLOW, actix_web::http::header::HeaderValue::from_static("POST, OPTIONS"));
+pub(super) fn wrong_method(request: &HttpRequest, methods: &'static str) -> HttpResponse {
+    let mut response = Problem::from(Kind::MethodNotAllowed).respond(request);
+    if let Ok(allow) = HeaderValue::from_str(&format!("{methods}, OPTIONS")) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
     response
 }
 

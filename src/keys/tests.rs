@@ -10,6 +10,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_700);
 struct House {
     _folder: tempfile::TempDir,
     keys: SessionKeys,
+    session: Session,
     apps: Arc<Apps>,
 }
 
@@ -19,14 +20,15 @@ impl House {
         let keys = SessionKeys::Generated(folder.path().join("session.keys"));
         let text = "[[apps]]\nid = \"com.example\"\nname = \"Example\"";
         let config = Config::parse(text.parse().expect("TOML"), "a test", &std::collections::BTreeMap::new());
-        Self { _folder: folder, keys, apps: Arc::new(config.expect("no problems").apps) }
+        let config = config.expect("no problems");
+        let session = Session { keys: keys.clone(), ..config.session };
+        Self { _folder: folder, keys, session, apps: Arc::new(config.apps) }
     }
 
     /// A node that starts now.
     fn node(&self, seed: u64) -> AccessTokens {
-        let config = Session { access_lifetime: Duration::from_mins(15), keys: self.keys.clone() };
         let issuer = "https://login.example.com".to_owned();
-        AccessTokens::open(&config, issuer, Arc::clone(&self.apps), Arc::new(SeededEntropy::new(seed)))
+        AccessTokens::open(&self.session, issuer, Arc::clone(&self.apps), Arc::new(SeededEntropy::new(seed)))
             .expect("keys")
     }
 

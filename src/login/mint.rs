@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Login, LoginError, Realm, Verified};
+use super::birth::{self, Birth, Tokens};
+use super::{Login, LoginError, RETRY_AFTER, Realm, Verified};
 use crate::domain::challenge::Challenge;
+use crate::domain::channel::Channel;
 use crate::domain::ids::{GrantToken, UserId};
+use crate::domain::network::ClientIp;
+use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::grants::{self, Leased};
+use crate::store::sessions::NewSession;
 use crate::store::users::Holder;
 use crate::store::{Abort, AnyConnection};
 use crate::upstream::{self, ChatToken, UpstreamError};
@@ -20,6 +25,8 @@ pub struct Minted {
     pub is_new_user: bool,
     /// What the backend gave.
     pub chat: ChatToken,
+    /// What keeps them logged in, in `/v1`.
+    pub session: Option<Tokens>,
 }
 
 /// No token. The code stays consumed; no second message is needed.
@@ -39,19 +46,28 @@ pub(super) struct Ready {
     pub is_new_user: bool,
     pub lease_until: Timestamp,
     pub grant: Option<GrantToken>,
-    pub name: Option<String>,
+    /// How the right code came, where that is known.
+    pub channel: Option<Channel>,
+    pub person: Person,
 }
 
-/// A backend that said no will not say yes at once.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Who logs in, as far as they tell.
+pub(super) struct Person {
+    /// What they call themselves.
+    pub name: Option<String>,
+    /// What their device calls itself.
+    pub device: Option<DeviceLabel>,
+    /// Where they are.
+    pub client: ClientIp,
+}
 
 /// Of a lease, what is kept for writing down what became of the mint.
 const TIME_TO_NOTE: Duration = Duration::from_secs(2);
 
 /// What became of the mint, to be written down.
-#[derive(Clone)]
 enum Ended {
-    Minted,
+    /// A session begins.
+    Minted(Box<NewSession>),
     /// Certainly not minted: the lease is given back.
     Failed(String),
     /// Perhaps minted: the lease runs out by itself.
@@ -61,34 +77,31 @@ enum Ended {
 impl Login {
     /// Mints with nothing held, then writes down what became of it.
     pub(super) async fn mint(&self, ready: Ready, realm: &Realm) -> Result<Verified, LoginError> {
-        let Ready { challenge, holder, is_new_user, lease_until, grant, name } = ready;
+        let Ready { challenge, holder, lease_until, .. } = &ready;
         let subject = upstream::Subject {
             user: holder.user.clone(),
-            upstream_id: holder.upstream_id,
+            upstream_id: holder.upstream_id.clone(),
             address: challenge.address.clone(),
             app_id: challenge.app_id.clone(),
-            name,
+            name: ready.person.name.clone(),
         };
         // A slow database eats into the lease: a mint that outlived it could meet another.
         let left = lease_until.wait_from(self.clock.now()).saturating_sub(TIME_TO_NOTE);
-        let deadline = realm.deadline.min(left);
-        let minted = match tokio::time::timeout(deadline, realm.upstream.mint(&subject)).await {
-            Ok(minted) => minted,
-            Err(_elapsed) if deadline.is_zero() => {
-                Err(UpstreamError::Unavailable("no time was left to ask it".to_owned()))
-            }
-            Err(_elapsed) => Err(UpstreamError::Unknown("no answer within the deadline".to_owned())),
-        };
+        let minted = realm.mint(&subject, left).await;
         self.metrics
             .count_mint(&challenge.realm, minted.as_ref().map_or_else(UpstreamError::kind, |_| "minted"));
-        let ended = match &minted {
-            Ok(_) => Ended::Minted,
-            Err(error @ UpstreamError::Unknown(_)) => Ended::Unknown(error.to_string()),
-            Err(error) => Ended::Failed(error.to_string()),
-        };
         let now = self.clock.now();
+        let (ended, minted) = match minted {
+            Ok(chat) => {
+                let Birth { session, tokens } = self.birth(&ready, &chat, now)?;
+                (Ended::Minted(session), Ok((chat, tokens)))
+            }
+            Err(error @ UpstreamError::Unknown(_)) => (Ended::Unknown(error.to_string()), Err(error)),
+            Err(error) => (Ended::Failed(error.to_string()), Err(error)),
+        };
+        let Ready { challenge, holder, is_new_user, lease_until, grant, .. } = ready;
         let spent = {
-            let (user, ended, dialect) = (holder.user.clone(), ended.clone(), challenge.dialect);
+            let (user, dialect) = (holder.user.clone(), challenge.dialect);
             let (id, realm, app_id) =
                 (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
             let write = move |db: &mut AnyConnection| {
@@ -104,7 +117,9 @@ impl Login {
             self.store.write(write).await?
         };
         match minted {
-            Ok(chat) if spent.is_ok() => Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat })),
+            Ok((chat, session)) if spent.is_ok() => {
+                Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat, session }))
+            }
             // The lease ran out and somebody else took it: theirs is the token that counts.
             Ok(_) => Ok(Verified::InFlight),
             Err(error) => {
@@ -115,10 +130,12 @@ impl Login {
                     error = %error,
                     "no token was minted; the same code, or the grant, can be posted again"
                 );
-                let retry_after = match (&error, ended) {
-                    (UpstreamError::Throttled { after, .. } | UpstreamError::Resting { after }, _) => *after,
-                    (_, Ended::Unknown(_)) => lease_until.wait_from(now),
-                    (_, Ended::Minted | Ended::Failed(_)) => RETRY_AFTER,
+                let retry_after = match &error {
+                    UpstreamError::Throttled { after, .. } | UpstreamError::Resting { after } => *after,
+                    UpstreamError::Unknown(_) => lease_until.wait_from(now),
+                    UpstreamError::Refused(_)
+                    | UpstreamError::Misconfigured(_)
+                    | UpstreamError::Unavailable(_) => RETRY_AFTER,
                 };
                 Ok(Verified::NotMinted(MintFailed { grant, retry_after, error }))
             }
@@ -137,11 +154,12 @@ fn write_down(
     now: Timestamp,
 ) -> Result<(), Abort<LeaseLost>> {
     match ended {
-        Ended::Minted => {
+        Ended::Minted(session) => {
             if !grants::spend(db, leased, now)? {
                 return Err(Abort::Refused(LeaseLost));
             }
             audit::record(db, Event::TokenMinted, about, now)?;
+            birth::write_down(db, session, about, now)?;
         }
         Ended::Failed(why) => {
             grants::release(db, leased)?;

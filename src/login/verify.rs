@@ -1,15 +1,17 @@
 //! Verify: a code comes back.
 
 use super::draft::network_key;
-use super::mint::{Minted, Ready};
+use super::mint::{Minted, Person, Ready};
 use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
 use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId};
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
 use crate::domain::pepper::Binding;
+use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::challenges::{self, Key};
@@ -27,7 +29,19 @@ pub struct Verify {
     pub code: Code,
     /// What the person calls themselves.
     pub name: Option<String>,
+    /// What their device calls itself.
+    pub device: Option<DeviceLabel>,
     /// Who guesses.
+    pub client: ClientIp,
+}
+
+/// Somebody comes back with a grant.
+pub struct Complete {
+    /// What they hold.
+    pub grant: GrantToken,
+    /// What their device calls itself.
+    pub device: Option<DeviceLabel>,
+    /// Who.
     pub client: ClientIp,
 }
 
@@ -124,9 +138,10 @@ impl Login {
             client_secret: verify.secret.as_ref().map(ClientSecret::hash),
         };
         let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
+        let person = Person { name: verify.name, device: verify.device, client: verify.client };
         match challenge.judge(&guess, now) {
-            Verdict::Right(message) => self.accept(challenge, guess, message, verify.name).await,
-            Verdict::RightAgain => self.accept_again(challenge, verify.name).await,
+            Verdict::Right(message) => self.accept(challenge, guess, message, person).await,
+            Verdict::RightAgain => self.accept_again(challenge, person).await,
             Verdict::Wrong => Ok(Verified::Wrong {
                 attempts_left: (self.otp.attempts - challenge.guesses).max(0),
                 next_guess: Wait::of_guard(Some(&guard), now).unwrap_or(Wait::For(std::time::Duration::ZERO)),
@@ -140,7 +155,7 @@ impl Login {
         challenge: Challenge,
         code: CodeHash,
         message: MessageId,
-        name: Option<String>,
+        person: Person,
     ) -> Result<Verified, LoginError> {
         let realm = self.realm(&challenge.realm)?;
         let now = self.clock.now();
@@ -155,6 +170,7 @@ impl Login {
             credit: self.limits.per_ip_unverified,
             consumption: Consumption {
                 code,
+                channel: None,
                 user: fresh,
                 is_new_user: false,
                 grant: grant.as_ref().map(GrantToken::hash),
@@ -164,15 +180,17 @@ impl Login {
         };
         let id = challenge.id.clone();
         let consumed = self.store.write(move |db| consume(db, &id, &won, now)).await?;
-        let Ok((holder, is_new_user)) = consumed else { return Ok(Verified::NoChallenge) };
-        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, name };
+        let Ok(Consumed { holder, is_new_user, channel }) = consumed else {
+            return Ok(Verified::NoChallenge);
+        };
+        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
 
     /// Takes up a grant that an earlier right code left open.
-    async fn accept_again(&self, challenge: Challenge, name: Option<String>) -> Result<Verified, LoginError> {
+    async fn accept_again(&self, challenge: Challenge, person: Person) -> Result<Verified, LoginError> {
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
-        let is_new_user = proof.grant.is_new_user;
+        let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
         let realm = self.realm(&challenge.realm)?;
         let now = self.clock.now();
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
@@ -189,16 +207,17 @@ impl Login {
             users::find(db, &realm_name, &address)?.ok_or(Abort::Failed(diesel::result::Error::NotFound))
         };
         let Ok(holder) = self.store.write(take).await? else { return Ok(Verified::InFlight) };
-        self.mint(Ready { challenge, holder, is_new_user, lease_until, grant, name }, &realm).await
+        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
+        self.mint(ready, &realm).await
     }
 
     /// Turns the open grant of a `/v1` client into a token, without another code.
     ///
     /// # Errors
     /// [`LoginError`]: the grant is as it was.
-    pub async fn complete(&self, grant: &GrantToken) -> Result<Verified, LoginError> {
+    pub async fn complete(&self, complete: Complete) -> Result<Verified, LoginError> {
         let now = self.clock.now();
-        let hash = grant.hash();
+        let hash = complete.grant.hash();
         let Some(open) = self.store.read(move |db| grants::find(db, &hash, now)).await? else {
             return Ok(Verified::NoChallenge);
         };
@@ -206,9 +225,11 @@ impl Login {
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
         let leased = self.store.write(move |db| take_grant(db, &hash, lease_until, now)).await?;
         let Ok((challenge, holder)) = leased else { return Ok(Verified::InFlight) };
-        let is_new_user = matches!(&challenge.state, State::Proved(proof) if proof.grant.is_new_user);
-        let ready =
-            Ready { challenge, holder, is_new_user, lease_until, grant: Some(grant.clone()), name: None };
+        let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
+        let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
+        let person = Person { name: None, device: complete.device, client: complete.client };
+        let grant = Some(complete.grant);
+        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
 }
@@ -221,6 +242,13 @@ struct Won {
     message: MessageId,
     credit: Rate,
     consumption: Consumption,
+}
+
+/// What it found.
+struct Consumed {
+    holder: Holder,
+    is_new_user: bool,
+    channel: Option<Channel>,
 }
 
 /// The first write of a guess: both counters, together or not at all.
@@ -277,14 +305,17 @@ fn consume(
     id: &crate::domain::ids::ChallengeId,
     won: &Won,
     now: Timestamp,
-) -> Result<(Holder, bool), Abort<Lost>> {
+) -> Result<Consumed, Abort<Lost>> {
     let (holder, is_new_user) = users::sign_in(db, &won.realm, &won.address, &won.consumption.user, now)?;
-    let consumption = Consumption { user: holder.user.clone(), is_new_user, ..won.consumption.clone() };
+    let delivery = deliveries::verify(db, &won.message, now)?;
+    let channel = delivery.as_ref().and_then(|delivery| delivery.channel);
+    let consumption =
+        Consumption { user: holder.user.clone(), is_new_user, channel, ..won.consumption.clone() };
     if !grants::consume(db, id, &consumption, now)? {
         return Err(Abort::Refused(Lost));
     }
     guards::open(db, &won.realm, &won.address)?;
-    if let Some(network) = deliveries::verify(db, &won.message, now)? {
+    if let Some(deliveries::Verified { network, .. }) = delivery {
         budgets::credit_network(db, &network_key(&network), won.credit, now)?;
         if let Some(site) = site_of(&network) {
             budgets::credit_network(db, &network_key(&site), won.credit.tenfold(), now)?;
@@ -299,7 +330,7 @@ fn consume(
         ..Subject::default()
     };
     audit::record(db, Event::CodeConsumed, about, now)?;
-    Ok((holder, is_new_user))
+    Ok(Consumed { holder, is_new_user, channel })
 }
 
 fn take_grant(

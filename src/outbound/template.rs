@@ -17,7 +17,7 @@ const FUEL: u64 = 10_000;
 /// What the template of a typed leaf leaves its value in.
 const RESULT: &str = "result";
 /// RFC 3986 §2.3: all that is not unreserved is escaped.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the templates of one description may name.
 pub(crate) struct Names {
@@ -29,9 +29,12 @@ pub(crate) struct Names {
     pub(crate) table: &'static str,
     /// Where people write them, such as `[settings]`.
     pub(crate) written_in: &'static str,
-    /// A table in which every name is known.
-    pub(crate) open: Option<&'static str>,
+    /// The operator's words, by their names in `vars`; they are declared under `[vars]`.
+    pub(crate) vars: BTreeSet<String>,
 }
+
+/// The table that the operator's words are in.
+const VARS: &str = "vars";
 
 /// What is wrong with a description, by the key that it is at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,7 @@ pub(crate) struct Templates {
     names: Names,
     used: BTreeSet<String>,
     known: BTreeSet<String>,
+    used_vars: BTreeSet<String>,
 }
 
 /// One of them.
@@ -62,6 +66,8 @@ pub(crate) struct Template {
     /// Where it stands in the description, such as `send.body.To`.
     key: String,
     kind: Kind,
+    /// Where it is a name and nothing else, its parts: looking it up takes a hundredth of the engine's time.
+    name: Option<Vec<String>>,
     /// The settings that it names.
     pub(crate) settings: BTreeSet<String>,
 }
@@ -87,7 +93,14 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, names, used: BTreeSet::new(), known: BTreeSet::new() }
+        Self {
+            text: engine(),
+            url,
+            names,
+            used: BTreeSet::new(),
+            known: BTreeSet::new(),
+            used_vars: BTreeSet::new(),
+        }
     }
 
     /// A text; where it is one expression and nothing else, that value.
@@ -96,7 +109,8 @@ impl Templates {
             sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
         if let Some(inner) = expression {
             let source = format!("{{% set {RESULT} = ({inner}) %}}");
-            return self.add(key, &source, Kind::Typed);
+            let typed = self.add(key, &source, Kind::Typed)?;
+            return Ok(Template { name: sole_name(inner.trim()), ..typed });
         }
         check_statements(key, source)?;
         self.add(key, source, Kind::Text)
@@ -121,7 +135,7 @@ impl Templates {
         let named = engine.get_template(key).map_err(fault)?.undeclared_variables(true);
         let mut settings = BTreeSet::new();
         for name in named {
-            let Names { known, settings: declared, table, written_in, open } = &self.names;
+            let Names { known, settings: declared, table, written_in, vars } = &self.names;
             match name.split_once('.') {
                 Some((within, setting)) if within == *table && declared.contains(setting) => {
                     settings.insert(setting.to_owned());
@@ -130,21 +144,26 @@ impl Templates {
                     let fix = format!("there is no setting {setting:?}: declare it under {written_in}");
                     return Err(LoadError::new(key, fix));
                 }
-                Some((within, word)) if Some(within) == *open && !word.contains('.') => {}
+                Some((VARS, word)) if vars.contains(word) => {
+                    self.used_vars.insert(word.to_owned());
+                }
+                Some((VARS, word)) => {
+                    let fix = format!("there is no word {word:?}: declare it under [vars]");
+                    return Err(LoadError::new(key, fix));
+                }
                 _ if known.contains(&name.as_str()) => {
                     self.known.insert(name);
                 }
                 _ => {
-                    let tables = [Some(*table), *open].into_iter().flatten();
-                    let tables: Vec<String> = tables.map(|table| format!("{table}.NAME")).collect();
                     let known = known.join(", ");
-                    let fix = format!("there is no {name:?}; known are {known}, {}", tables.join(" and "));
+                    let words = if vars.is_empty() { "" } else { " and vars.NAME" };
+                    let fix = format!("there is no {name:?}; known are {known}, {table}.NAME{words}");
                     return Err(LoadError::new(key, fix));
                 }
             }
         }
         self.used.extend(settings.iter().cloned());
-        Ok(Template { key: key.to_owned(), kind, settings })
+        Ok(Template { key: key.to_owned(), kind, name: None, settings })
     }
 
     /// Whether any template has this name.
@@ -157,20 +176,25 @@ impl Templates {
         &self.used
     }
 
+    /// The operator's words that any template names.
+    pub(crate) fn used_vars(&self) -> &BTreeSet<String> {
+        &self.used_vars
+    }
+
     /// The value of a template; the error names its place, never a value.
     pub(crate) fn value(&self, template: &Template, context: &Value) -> Result<Value, String> {
         let engine = if template.kind == Kind::Url { &self.url } else { &self.text };
         let fault = |error: &Error| format!("{}: {}", template.key, describe(error));
+        if let Some(name) = &template.name {
+            let found = name.iter().try_fold(context.clone(), |within, part| within.get_attr(part));
+            return found.map_err(|error| fault(&error)).and_then(|value| defined(template, value));
+        }
         let compiled = engine.get_template(&template.key).map_err(|error| fault(&error))?;
         let done = compiled.render_captured(context.clone()).map_err(|error| fault(&error))?;
         if template.kind != Kind::Typed {
             return Ok(Value::from(done.into_output()));
         }
-        let value = done.state().lookup(RESULT).unwrap_or_default();
-        if value.is_undefined() {
-            return Err(format!("{}: it has no value; write `else ''` behind an `if`", template.key));
-        }
-        Ok(value)
+        defined(template, done.state().lookup(RESULT).unwrap_or_default())
     }
 
     /// The same as text.
@@ -178,6 +202,13 @@ impl Templates {
         let value = self.value(template, context)?;
         Ok(if value.is_none() { String::new() } else { value.to_string() })
     }
+}
+
+fn defined(template: &Template, value: Value) -> Result<Value, String> {
+    if value.is_undefined() {
+        return Err(format!("{}: it has no value; write `else ''` behind an `if`", template.key));
+    }
+    Ok(value)
 }
 
 /// The kind and the place alone: the details may quote a value.
@@ -201,6 +232,18 @@ fn sole_expression(text: &str) -> Option<&str> {
     text.strip_prefix("{{")?.strip_suffix("}}").filter(|inner| !inner.contains("{%"))
 }
 
+/// The parts of `to` or `app.name`.
+fn sole_name(expression: &str) -> Option<Vec<String>> {
+    let is_name = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let literal = ["true", "false", "none", "True", "False", "None", "loop", "self"].contains(&expression);
+    let parts: Vec<&str> = expression.split('.').collect();
+    (!literal && parts.iter().all(|part| is_name(part)))
+        .then(|| parts.into_iter().map(str::to_owned).collect())
+}
+
 /// Knows no more than what is added here.
 fn engine() -> Environment<'static> {
     let mut engine = Environment::empty();
@@ -210,11 +253,14 @@ fn engine() -> Environment<'static> {
     engine.add_test("startingwith", |text: &str, start: &str| text.starts_with(start));
     engine.add_test("endingwith", |text: &str, end: &str| text.ends_with(end));
     engine.add_filter("digits", |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>());
+    engine.add_filter("int", |text: &str| {
+        text.parse::<i64>().map_err(|_bad| Error::new(ErrorKind::InvalidOperation, "no number"))
+    });
     engine.add_filter("trunc", |text: &str, chars: usize| text.chars().take(chars).collect::<String>());
     engine.add_filter("path", |text: &str| utf8_percent_encode(text, RESERVED).to_string());
     engine.add_filter("b64", |text: &str| STANDARD.encode(text));
-    engine.add_filter("hex", |text: &str| hex(text.bytes()));
-    engine.add_filter("ucs2hex", |text: &str| hex(text.encode_utf16().flat_map(u16::to_be_bytes)));
+    engine.add_filter("hex", |text: &str| hex_upper(text.bytes()));
+    engine.add_filter("ucs2hex", |text: &str| hex_upper(text.encode_utf16().flat_map(u16::to_be_bytes)));
     engine.add_filter("json", |value: Value| {
         let written = serde_json::to_string(&value);
         written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
@@ -222,7 +268,8 @@ fn engine() -> Environment<'static> {
     engine
 }
 
-fn hex(bytes: impl Iterator<Item = u8>) -> String {
+/// `0A1B`.
+pub(crate) fn hex_upper(bytes: impl Iterator<Item = u8>) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase();
     bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
@@ -236,8 +283,13 @@ mod tests {
     fn render(url: bool, source: &str) -> Result<String, String> {
         let settings = ["base_url".to_owned(), "sid".to_owned()].into();
         let known = &["to", "code", "ttl_s"];
-        let mut templates =
-            Templates::new(Names { known, settings, table: "cfg", written_in: "[settings]", open: None });
+        let mut templates = Templates::new(Names {
+            known,
+            settings,
+            table: "cfg",
+            written_in: "[settings]",
+            vars: BTreeSet::new(),
+        });
         let compiled =
             if url { templates.compile_url("key", source) } else { templates.compile("key", source) };
         let base = Value::from_safe_string("https://a.b/c".to_owned());
@@ -254,6 +306,14 @@ mod tests {
     fn what_is_filled_into_a_url_is_escaped_but_for_the_base_url() {
         let url = render(true, "{{ cfg.base_url }}/{{ to }}/{{ cfg.sid }}{{ ttl_s }}");
         assert_eq!(url.as_deref(), Ok("https://a.b/c/%2B1%2F..%2F%C3%A9%3F%23%7B%7B%20code%20%7D%7D/300"));
+    }
+
+    #[test]
+    fn a_sole_name_is_what_the_engine_makes_of_it() {
+        for source in ["{{ ttl_s }}", "{{cfg.sid}}", "{{ cfg.base_url }}", "{{ to }}", "{{ true }}"] {
+            let alone = render(false, source).expect(source);
+            assert_eq!(render(false, &format!("{source}|")), Ok(format!("{alone}|")), "{source}");
+        }
     }
 
     #[test]
@@ -282,6 +342,8 @@ mod tests {
     fn filters_write_what_gateways_ask_for() {
         let filtered = |filter: &str| render(false, &format!("{{{{ to|{filter} }}}}")).expect("a text");
         assert_eq!(filtered("digits"), "1");
+        assert_eq!(filtered("digits|int"), "1");
+        assert!(render(false, "{{ to|int }}").is_err());
         assert_eq!(filtered("trunc(3)"), "+1/");
         assert_eq!(filtered("trunc(7)|hex"), "2B312F2E2E2FC3A9");
         assert_eq!(filtered("trunc(2)|ucs2hex"), "002B0031");

@@ -5,6 +5,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::schema::audit::dsl;
+use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
 /// What happened.
@@ -26,6 +27,14 @@ pub enum Event {
     TokenMinted,
     /// The backend minted none.
     MintFailed,
+    /// A session was born.
+    SessionStarted,
+    /// A refresh token came that was used before: its session was ended.
+    SessionReuse,
+    /// A session was ended.
+    SessionEnded,
+    /// A session got another chat token.
+    ChatTokenMinted,
     /// An operator took the brake off an address.
     GuardOpened,
     /// An operator imported a user.
@@ -45,6 +54,10 @@ impl Event {
             Self::CodeConsumed => "code.consumed",
             Self::TokenMinted => "token.minted",
             Self::MintFailed => "mint.failed",
+            Self::SessionStarted => "session.started",
+            Self::SessionReuse => "session.reuse",
+            Self::SessionEnded => "session.ended",
+            Self::ChatTokenMinted => "chat_token.minted",
             Self::GuardOpened => "guard.opened",
             Self::UserImported => "user.imported",
         }
@@ -68,6 +81,20 @@ pub struct Subject<'a> {
     pub network: Option<&'a str>,
     /// Anything else; for an operator's act, who and why.
     pub detail: Option<&'a str>,
+}
+
+impl<'a> From<&'a Session> for Subject<'a> {
+    /// Without its network: who acts on a session may be elsewhere.
+    fn from(session: &'a Session) -> Self {
+        Self {
+            realm: Some(&session.realm),
+            app_id: Some(&session.app_id),
+            address: Some(session.address.as_str()),
+            user: Some(session.user.as_str()),
+            detail: Some(session.id.as_str()),
+            ..Self::default()
+        }
+    }
 }
 
 /// Adds to the record.

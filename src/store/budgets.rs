@@ -10,7 +10,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::budgets::{self, dsl};
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::time::{Timestamp, millis};
@@ -52,6 +52,18 @@ macro_rules! advanced {
     };
 }
 
+/// Adds a row, or changes it where it fits.
+macro_rules! upsert {
+    ($first:expr, $change:expr, $fits:expr) => {
+        diesel::insert_into(dsl::budgets)
+            .values($first)
+            .on_conflict(dsl::key)
+            .do_update()
+            .set($change)
+            .filter($fits)
+    };
+}
+
 /// Spends one of a plain budget. False: it is used up.
 ///
 /// # Errors
@@ -60,15 +72,9 @@ pub fn spend(db: &mut AnyConnection, key: &str, rate: Rate, now: Timestamp) -> R
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
     let first = row(key, at.saturating_add(rate.interval_ms()), 0, 0);
-    on_each!(db, c => {
-        let spend = diesel::insert_into(dsl::budgets)
-            .values(first)
-            .on_conflict(dsl::key)
-            .do_update()
-            .set(dsl::arrival.eq(advanced!(budgets::arrival, rate, at)))
-            .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())));
-        found_its_row!(spend, dsl::arrival, c)
-    })
+    let change = dsl::arrival.eq(advanced!(budgets::arrival, rate, at));
+    let fits = budgets::arrival.le(at.saturating_add(rate.tolerance_ms()));
+    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
 }
 
 /// Spends one message to an address, and starts the wait behind it. None: it must wait.
@@ -95,16 +101,10 @@ pub fn spend_address(
             .when(budgets::arrival.gt(at), second_wait.into_sql::<BigInt>())
             .otherwise(first_wait.into_sql::<BigInt>());
     let change = (dsl::arrival.eq(advanced!(budgets::arrival, rate, at)), dsl::ready_at.eq(ready_at));
-    let spent = on_each!(db, c => {
-        let spend = diesel::insert_into(dsl::budgets)
-            .values(first)
-            .on_conflict(dsl::key)
-            .do_update()
-            .set(change)
-            .filter(budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at)))
-            .returning((dsl::arrival, dsl::total_arrival, dsl::ready_at));
-        prepared!(spend).get_result::<Budget>(c).optional()
-    })?;
+    let fits = budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at));
+    let columns = (dsl::arrival, dsl::total_arrival, dsl::ready_at);
+    let spent: Option<Budget> =
+        changed_row!(db, upsert!(first, change, fits), columns, dsl::budgets.find(key))?;
     Ok(spent.map(|budget| budget.address_opens_at(rate)))
 }
 
@@ -130,15 +130,7 @@ pub fn spend_network(
     let fits = budgets::arrival
         .le(at.saturating_add(unverified.tolerance_ms()))
         .and(budgets::total_arrival.le(at.saturating_add(total.tolerance_ms())));
-    on_each!(db, c => {
-        let spend = diesel::insert_into(dsl::budgets)
-            .values(first)
-            .on_conflict(dsl::key)
-            .do_update()
-            .set(change)
-            .filter(fits);
-        found_its_row!(spend, dsl::arrival, c)
-    })
+    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
 }
 
 /// The row of a key.
@@ -165,7 +157,7 @@ pub fn credit_network(
 ) -> Result<(), Error> {
     let credit = diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
         .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()));
-    on_each!(db, c => found_its_row!(credit, dsl::arrival, c)).map(|_| ())
+    found_its_row!(db, credit, dsl::arrival).map(|_| ())
 }
 
 /// Gives an address its send back, and ends the wait behind it: the fault was a provider's.
@@ -175,7 +167,7 @@ pub fn credit_network(
 pub fn refund_address(db: &mut AnyConnection, key: &str, rate: Rate) -> Result<(), Error> {
     let refund = diesel::update(dsl::budgets.find(key))
         .set((dsl::arrival.eq(dsl::arrival - rate.interval_ms()), dsl::ready_at.eq(0)));
-    on_each!(db, c => found_its_row!(refund, dsl::arrival, c)).map(|_| ())
+    found_its_row!(db, refund, dsl::arrival).map(|_| ())
 }
 
 type NewRow<'a> = (

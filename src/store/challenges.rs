@@ -7,11 +7,12 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::found_its_row;
+use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::challenges::{self, dsl};
 use super::slots;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, Grant, Proof, Slots, State};
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use crate::domain::pepper::Salt;
@@ -91,28 +92,28 @@ pub(super) struct Row {
     lease_until: i64,
     minted_at: Option<i64>,
     ended_at: Option<i64>,
+    channel: Option<String>,
 }
 
-/// Narrows a statement to the challenge that a key names, while it is current. The dialect is part of the text: where
-/// an index is partial, SQLite prepares a statement anew for each bound value that decides whether it may be used.
+/// With `$named` for the condition that a row is the one that a key names, and current. The dialect is part of the
+/// text: where an index is partial, SQLite prepares a statement anew for each bound value that decides whether it may
+/// be used.
 macro_rules! named_by {
-    ($statement:expr, $key:expr, $db:expr, $conn:ident => $run:ident) => {
+    ($key:expr, $named:ident => $body:expr) => {
         match $key {
             Key::Mesibo { app_id, address } => {
-                let statement = $statement
-                    .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'mesibo'"))
-                    .filter(dsl::ended_at.is_null())
-                    .filter(dsl::app_id.eq(app_id))
-                    .filter(dsl::address.eq(address.as_str()));
-                on_each!($db, $conn => $run!(statement, $conn))
+                let $named = diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'mesibo'")
+                    .and(dsl::ended_at.is_null())
+                    .and(dsl::app_id.eq(app_id))
+                    .and(dsl::address.eq(address.as_str()));
+                $body
             }
             Key::V1 { id, secret } => {
-                let statement = $statement
-                    .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'v1'"))
-                    .filter(dsl::ended_at.is_null())
-                    .filter(dsl::id.eq(id.as_str()))
-                    .filter(dsl::secret_hash.eq(secret.as_bytes()));
-                on_each!($db, $conn => $run!(statement, $conn))
+                let $named = diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'v1'")
+                    .and(dsl::ended_at.is_null())
+                    .and(dsl::id.eq(id.as_str()))
+                    .and(dsl::secret_hash.eq(secret.as_bytes()));
+                $body
             }
         }
     };
@@ -120,26 +121,27 @@ macro_rules! named_by {
 
 /// Of at most one row: what is asked for is unique. With a LIMIT that is bound, SQLite prepares anew each time.
 macro_rules! one_row {
-    ($statement:expr, $conn:ident) => {
-        $crate::store::prepared::prepared!($statement)
-            .get_result::<crate::store::challenges::Row>($conn)
-            .optional()
+    ($db:expr, $statement:expr) => {
+        on_each!($db, c => prepared!($statement).get_result::<crate::store::challenges::Row>(c).optional())
     };
 }
 
-macro_rules! returned_row {
-    ($statement:expr, $conn:ident) => {
-        one_row!($statement.returning(crate::store::schema::challenges::all_columns), $conn)
-    };
+/// A challenge as it is after a change; None: the change did not find it.
+macro_rules! changed_challenge {
+    ($db:expr, $change:expr, $row:expr) => {{
+        let columns = crate::store::schema::challenges::all_columns;
+        let row: Option<crate::store::challenges::Row> = changed_row!($db, $change, columns, $row)?;
+        row.map(crate::store::challenges::Row::into_challenge).transpose()
+    }};
 }
-pub(super) use {named_by, one_row, returned_row};
+pub(super) use {changed_challenge, named_by, one_row};
 
 /// The challenge that a key names, in whatever state it is.
 ///
 /// # Errors
 /// The database's.
 pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Error> {
-    let row = named_by!(dsl::challenges, key, db, c => one_row)?;
+    let row = named_by!(key, named => one_row!(db, dsl::challenges.filter(named)))?;
     row.map(Row::into_challenge).transpose()
 }
 
@@ -149,7 +151,7 @@ pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Erro
 /// The database's.
 pub fn get(db: &mut AnyConnection, id: &ChallengeId) -> Result<Option<Challenge>, Error> {
     let named = dsl::challenges.filter(dsl::id.eq(id.as_str())).filter(dsl::ended_at.is_null());
-    on_each!(db, c => one_row!(named, c))?.map(Row::into_challenge).transpose()
+    one_row!(db, named)?.map(Row::into_challenge).transpose()
 }
 
 /// Adds a challenge; false when the address has a current one already.
@@ -159,7 +161,7 @@ pub fn get(db: &mut AnyConnection, id: &ChallengeId) -> Result<Option<Challenge>
 pub fn insert(db: &mut AnyConnection, new: &NewChallenge) -> Result<bool, Error> {
     let row = Row::from(new);
     let insert = diesel::insert_into(dsl::challenges).values(&row).on_conflict_do_nothing();
-    on_each!(db, c => found_its_row!(insert, dsl::created_at, c))
+    found_its_row!(db, insert, dsl::created_at)
 }
 
 /// Ends a challenge that is as it was read: another takes its place.
@@ -173,7 +175,7 @@ pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestam
         .filter(dsl::ended_at.is_null());
     let change =
         (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
-    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
+    found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at)
 }
 
 /// Puts codes into a waiting challenge that is as it was read, while a guess at them would be evaluated.
@@ -196,7 +198,7 @@ pub fn put_codes(
         .filter(dsl::guesses.lt(attempts))
         .filter(dsl::expires_at.gt(now.as_millis()));
     let change = (dsl::slots.eq(slots::encode(slots)), dsl::version.eq(dsl::version + 1));
-    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c))
+    found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at)
 }
 
 /// Takes back a code that nobody was sent. A challenge that changed meanwhile is left alone.
@@ -205,13 +207,13 @@ pub fn put_codes(
 /// The database's.
 pub fn withdraw_code(db: &mut AnyConnection, id: &ChallengeId, message: &MessageId) -> Result<(), Error> {
     let named = dsl::challenges.filter(dsl::id.eq(id.as_str()));
-    let Some(row) = on_each!(db, c => one_row!(named, c))? else { return Ok(()) };
+    let Some(row) = one_row!(db, named)? else { return Ok(()) };
     let challenge = row.into_challenge()?;
     let State::Waiting(slots) = &challenge.state else { return Ok(()) };
     let Some(kept) = slots.without(message) else { return Ok(()) };
     let unchanged = named.filter(dsl::version.eq(challenge.version)).filter(dsl::consumed_at.is_null());
     let change = (dsl::slots.eq(slots::encode(&kept)), dsl::version.eq(dsl::version + 1));
-    on_each!(db, c => found_its_row!(diesel::update(unchanged).set(change), dsl::created_at, c)).map(|_| ())
+    found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at).map(|_| ())
 }
 
 /// Charges a guess to a waiting challenge that has one left.
@@ -224,15 +226,13 @@ pub fn charge_guess(
     attempts: i32,
     now: Timestamp,
 ) -> Result<Option<Challenge>, Error> {
-    let row = named_by!(
-        diesel::update(dsl::challenges)
-            .filter(dsl::consumed_at.is_null())
-            .filter(dsl::expires_at.gt(now.as_millis()))
-            .filter(dsl::guesses.lt(attempts))
-            .set(dsl::guesses.eq(dsl::guesses + 1)),
-        key, db, c => returned_row
-    )?;
-    row.map(Row::into_challenge).transpose()
+    let open =
+        dsl::consumed_at.is_null().and(dsl::expires_at.gt(now.as_millis())).and(dsl::guesses.lt(attempts));
+    let change = dsl::guesses.eq(dsl::guesses + 1);
+    named_by!(key, named => {
+        let row = dsl::challenges.filter(named);
+        changed_challenge!(db, diesel::update(row.clone()).filter(open).set(change), row)
+    })
 }
 
 impl From<&NewChallenge> for Row {
@@ -262,6 +262,7 @@ impl From<&NewChallenge> for Row {
             lease_until: 0,
             minted_at: None,
             ended_at: None,
+            channel: None,
         }
     }
 }
@@ -281,6 +282,7 @@ impl Row {
                     .as_deref()
                     .map(CodeHash::from_bytes)
                     .map_or(Some(None), |hash| hash.map(Some))?,
+                channel: self.channel.as_deref().and_then(Channel::parse),
                 grant: Grant {
                     user: UserId::from_stored(user),
                     is_new_user: self.is_new_user,

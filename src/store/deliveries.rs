@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
@@ -126,17 +126,26 @@ pub fn note(
         dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
         dsl::updated_at.eq(now.as_millis()),
     );
-    on_each!(db, c => found_its_row!(diesel::update(pending).set(change), dsl::updated_at, c))
+    found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
 }
 
-/// Notes that the code of a message came back, once. Some: the network that asked for it.
+/// A message whose code came back.
+pub struct Verified {
+    /// The network that asked for it.
+    pub network: String,
+    /// How it travelled.
+    pub channel: Option<Channel>,
+}
+
+/// Notes that the code of a message came back, once.
 ///
 /// # Errors
 /// The database's.
-pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<String>, Error> {
+pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
-    on_each!(db, c => prepared!(diesel::update(fresh).set(change).returning(deliveries::network))
-        .get_result(c)
-        .optional())
+    let row = dsl::deliveries.find(id.as_str());
+    let columns = (deliveries::network, deliveries::channel);
+    let found: Option<(String, String)> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
+    Ok(found.map(|(network, channel)| Verified { network, channel: Channel::parse(&channel) }))
 }

@@ -6,11 +6,12 @@
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::challenges::{Key, Row, named_by, one_row, returned_row};
+use super::challenges::{Key, Row, changed_challenge, named_by, one_row};
 use super::connection::{AnyConnection, on_each};
-use super::prepared::found_its_row;
+use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::challenges::dsl;
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, REPEAT_AFTER_MINT, REPEATS};
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::{ChallengeId, SecretHash, UserId};
 use crate::domain::time::Timestamp;
@@ -20,6 +21,8 @@ use crate::domain::time::Timestamp;
 pub struct Consumption {
     /// The hash that was right.
     pub code: CodeHash,
+    /// How it came, where that is known.
+    pub channel: Option<Channel>,
     /// For whom the grant is.
     pub user: UserId,
     /// Whether this login made the user.
@@ -92,13 +95,14 @@ pub fn consume(
         dsl::slots.eq(Vec::new()),
         dsl::version.eq(dsl::version + 1),
         dsl::code_hash.eq(won.code.as_bytes()),
+        dsl::channel.eq(won.channel.map(Channel::as_str)),
         dsl::user_id.eq(won.user.as_str()),
         dsl::is_new_user.eq(won.is_new_user),
         dsl::grant_hash.eq(won.grant.as_ref().map(SecretHash::as_bytes)),
         dsl::grant_expires_at.eq(won.grant_expires_at.as_millis()),
         dsl::lease_until.eq(won.lease_until.as_millis()),
     );
-    on_each!(db, c => found_its_row!(diesel::update(waiting).set(change), dsl::created_at, c))
+    found_its_row!(db, diesel::update(waiting).set(change), dsl::created_at)
 }
 
 /// Charges a repeat of the code that was right, while nobody mints with its grant: as long as that is open, and in
@@ -107,15 +111,12 @@ pub fn consume(
 /// # Errors
 /// The database's.
 pub fn charge_repeat(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Option<Challenge>, Error> {
-    let row = named_by!(
-        diesel::update(dsl::challenges)
-            .filter(repeatable_at!(now))
-            .filter(dsl::lease_until.le(now.as_millis()))
-            .filter(dsl::repeats.lt(REPEATS))
-            .set(dsl::repeats.eq(dsl::repeats + 1)),
-        key, db, c => returned_row
-    )?;
-    row.map(Row::into_challenge).transpose()
+    let free = repeatable_at!(now).and(dsl::lease_until.le(now.as_millis())).and(dsl::repeats.lt(REPEATS));
+    let change = dsl::repeats.eq(dsl::repeats + 1);
+    named_by!(key, named => {
+        let row = dsl::challenges.filter(named);
+        changed_challenge!(db, diesel::update(row.clone()).filter(free).set(change), row)
+    })
 }
 
 /// Takes the lease for a repeat of the code that was right; a spent grant is open again, and for its full time. Its
@@ -136,13 +137,9 @@ pub fn lease_again(
         dsl::grant_hash.eq(token.map(SecretHash::as_bytes)),
         dsl::grant_expires_at.eq(now.plus(GRANT_LIFETIME).as_millis()),
     );
-    let free = diesel::update(dsl::challenges)
-        .filter(dsl::id.eq(id.as_str()))
-        .filter(repeatable_at!(now))
-        .filter(dsl::lease_until.le(now.as_millis()))
-        .set(change);
-    let row = on_each!(db, c => returned_row!(free, c))?;
-    row.map(Row::into_challenge).transpose()
+    let row = dsl::challenges.filter(dsl::id.eq(id.as_str()));
+    let free = repeatable_at!(now).and(dsl::lease_until.le(now.as_millis()));
+    changed_challenge!(db, diesel::update(row).filter(free).set(change), row)
 }
 
 /// Takes the lease on the open grant with this token. None: there is none, or somebody mints with it.
@@ -155,13 +152,10 @@ pub fn lease(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Option<Challenge>, Error> {
-    let free = diesel::update(dsl::challenges)
-        .filter(dsl::grant_hash.eq(token.as_bytes()))
-        .filter(open_at!(now))
-        .filter(dsl::lease_until.le(now.as_millis()))
-        .set(dsl::lease_until.eq(until.as_millis()));
-    let row = on_each!(db, c => returned_row!(free, c))?;
-    row.map(Row::into_challenge).transpose()
+    let row = dsl::challenges.filter(dsl::grant_hash.eq(token.as_bytes()));
+    let free = open_at!(now).and(dsl::lease_until.le(now.as_millis()));
+    let change = dsl::lease_until.eq(until.as_millis());
+    changed_challenge!(db, diesel::update(row).filter(free).set(change), row)
 }
 
 /// The open grant with this token, whoever mints with it.
@@ -170,7 +164,7 @@ pub fn lease(
 /// The database's.
 pub fn find(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Result<Option<Challenge>, Error> {
     let open = dsl::challenges.filter(dsl::grant_hash.eq(token.as_bytes())).filter(open_at!(now));
-    let row = on_each!(db, c => one_row!(open, c))?;
+    let row = one_row!(db, open)?;
     row.map(Row::into_challenge).transpose()
 }
 
@@ -186,10 +180,10 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
         Dialect::Mesibo => {
             let over = (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>));
             let change = (minted, over);
-            on_each!(db, c => found_its_row!(diesel::update(leased).set(change), dsl::created_at, c))
+            found_its_row!(db, diesel::update(leased).set(change), dsl::created_at)
         }
         Dialect::V1 => {
-            on_each!(db, c => found_its_row!(diesel::update(leased).set(minted), dsl::created_at, c))
+            found_its_row!(db, diesel::update(leased).set(minted), dsl::created_at)
         }
     }
 }
@@ -200,5 +194,5 @@ pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> 
 /// The database's.
 pub fn release(db: &mut AnyConnection, challenge: &Leased<'_>) -> Result<bool, Error> {
     let change = dsl::lease_until.eq(0);
-    on_each!(db, c => found_its_row!(diesel::update(leased!(challenge)).set(change), dsl::created_at, c))
+    found_its_row!(db, diesel::update(leased!(challenge)).set(change), dsl::created_at)
 }

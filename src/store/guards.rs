@@ -6,7 +6,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::prepared;
+use super::prepared::changed_row;
 use super::schema::guards::{self, dsl};
 use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
 use crate::domain::time::{Timestamp, millis};
@@ -68,16 +68,14 @@ pub fn charge(
         dsl::next_guess_at.eq(next_guess_at),
         dsl::updated_at.eq(at),
     );
-    let row = on_each!(db, c => {
-        let statement = diesel::insert_into(dsl::guards)
-            .values(first)
-            .on_conflict((dsl::realm, dsl::address))
-            .do_update()
-            .set(change)
-            .filter(guards::next_guess_at.le(at))
-            .returning((dsl::failures, dsl::comparisons, dsl::next_guess_at));
-        prepared!(statement).get_result::<Row>(c).optional()
-    })?;
+    let counted = diesel::insert_into(dsl::guards)
+        .values(first)
+        .on_conflict((dsl::realm, dsl::address))
+        .do_update()
+        .set(change)
+        .filter(guards::next_guess_at.le(at));
+    let columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
+    let row: Option<Row> = changed_row!(db, counted, columns, dsl::guards.find((realm, address)))?;
     Ok(row.map(Guard::from))
 }
 

@@ -4,15 +4,15 @@
 //! costs more than running them, and a round trip on PostgreSQL. Here the place in our source is the key of the cache:
 //! the text is not even made again. What is prepared must be of one text, with every value bound; a debug build
 //! checks that, each time.
-//!
-//! It works for statements that return rows: diesel's `execute` asks a reference, which does not pass the answer on.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use diesel::RunQueryDsl;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
+use diesel::sqlite::Sqlite;
 
 /// A statement of one text. `Place` is a type that no other statement has.
 pub(super) struct Prepared<Q, Place>(Q, PhantomData<Place>);
@@ -110,13 +110,132 @@ impl QueryId for Command {
 
 impl<Connection> RunQueryDsl<Connection> for Command {}
 
+/// A statement of one text, on SQLite, of which only the number of changed rows is asked: a RETURNING there costs more
+/// than the change.
+pub(super) struct Counted<Q, Place> {
+    statement: Q,
+    asked: Cell<bool>,
+    place: PhantomData<Place>,
+}
+
+impl<Q, Place> Counted<Q, Place> {
+    pub(super) fn new(statement: Q) -> Self {
+        Self { statement, asked: Cell::new(false), place: PhantomData }
+    }
+}
+
+impl<Q: QueryFragment<Sqlite>, Place: 'static> QueryFragment<Sqlite> for Counted<Q, Place> {
+    /// diesel runs it by reference, and of a reference it finds out on the way whether it is safe to cache: first of
+    /// all, where the place is known. An UPDATE would say no. In any other order no statement would work at all.
+    fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        if self.asked.replace(true) {
+            return self.statement.walk_ast(pass);
+        }
+        #[cfg(debug_assertions)]
+        one_text::check::<Place, Sqlite>(&self.statement, pass.backend())?;
+        Ok(())
+    }
+}
+
+impl<Q, Place: 'static> QueryId for Counted<Q, Place> {
+    type QueryId = Place;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<Q, Place, Connection> RunQueryDsl<Connection> for Counted<Q, Place> {}
+
 /// Runs a guarded statement about one row, which a key names; whether it found that row is the answer. Any BIGINT
 /// of the row will do for the column.
 macro_rules! found_its_row {
-    ($statement:expr, $column:expr, $conn:ident) => {
-        $crate::store::prepared::prepared!($statement.returning($column))
-            .get_results($conn)
-            .map(|rows: Vec<i64>| rows.len() == 1)
+    ($db:expr, $statement:expr, $column:expr) => {
+        match $db {
+            $crate::store::connection::AnyConnection::Sqlite(connection) => {
+                struct Here;
+                let statement = $crate::store::prepared::Counted::<_, Here>::new($statement);
+                statement.execute(connection).map(|rows| rows == 1)
+            }
+            $crate::store::connection::AnyConnection::Postgres(connection) => {
+                $crate::store::prepared::prepared!($statement.returning($column))
+                    .get_results(connection)
+                    .map(|rows: Vec<i64>| rows.len() == 1)
+            }
+        }
     };
 }
-pub(super) use found_its_row;
+
+/// Runs a guarded statement about one row, and gives these columns of that row as they are then; `$row` finds it
+/// again. None: it was not found.
+macro_rules! changed_row {
+    ($db:expr, $statement:expr, $columns:expr, $row:expr) => {
+        match $db {
+            $crate::store::connection::AnyConnection::Sqlite(connection) => {
+                struct Here;
+                let statement = $crate::store::prepared::Counted::<_, Here>::new($statement);
+                match statement.execute(connection) {
+                    Ok(1) => $crate::store::prepared::prepared!($row.select($columns))
+                        .get_result(connection)
+                        .optional(),
+                    Ok(_) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            $crate::store::connection::AnyConnection::Postgres(connection) => {
+                $crate::store::prepared::prepared!($statement.returning($columns))
+                    .get_result(connection)
+                    .optional()
+            }
+        }
+    };
+}
+pub(super) use {changed_row, found_its_row};
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::dsl::sql;
+    use diesel::sql_types::Integer;
+    use diesel::sqlite::SqliteConnection;
+    use diesel::{Connection, RunQueryDsl};
+
+    use super::*;
+
+    struct Place;
+
+    fn database() -> SqliteConnection {
+        let mut connection = SqliteConnection::establish(":memory:").expect("memory");
+        connection
+            .batch_execute("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1), (2)")
+            .expect("a table");
+        connection
+    }
+
+    #[test]
+    #[should_panic(expected = "two texts")]
+    fn one_place_has_one_text() {
+        for text in ["SELECT 1", "SELECT 2"] {
+            let asked = Prepared::<_, Place>::new(sql::<Integer>(text)).get_result::<i32>(&mut database());
+            assert_eq!(asked.expect("a number"), 1);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "two texts")]
+    fn one_counted_place_has_one_text() {
+        for text in ["DELETE FROM t WHERE n = 1", "DELETE FROM t"] {
+            let done = Counted::<_, Place>::new(sql::<Integer>(text)).execute(&mut database());
+            assert_eq!(done.expect("a count"), 1);
+        }
+    }
+
+    #[test]
+    fn a_counted_statement_counts_each_time() {
+        struct Here;
+        let mut connection = database();
+        for left in [1, 1, 0] {
+            let text = "DELETE FROM t WHERE n = (SELECT max(n) FROM t)";
+            let done = Counted::<_, Here>::new(sql::<Integer>(text)).execute(&mut connection);
+            assert_eq!(done.expect("a count"), left);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
-use super::schema::{audit, budgets, challenges, deliveries, guards};
+use super::schema::{audit, budgets, challenges, deliveries, guards, sessions};
 use crate::domain::time::Timestamp;
 
 /// Rows of one job.
@@ -23,6 +23,7 @@ const CHALLENGE_KEPT: Duration = DAY;
 /// How far back dead codes are looked for.
 const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
+const SESSION_KEPT: Duration = Duration::from_hours(720);
 /// Failures outlive every reasonable attack.
 const GUARD_KEPT: Duration = Duration::from_hours(9600);
 const AUDIT_KEPT: Duration = Duration::from_hours(9600);
@@ -38,6 +39,8 @@ pub enum Chore {
     Challenges,
     /// Messages that are long past.
     Deliveries,
+    /// Sessions that are long over.
+    Sessions,
     /// Guards that nobody touched for more than a year.
     Guards,
     /// Budgets that are full again.
@@ -48,11 +51,12 @@ pub enum Chore {
 
 impl Chore {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LostDeliveries,
         Self::DeadCodes,
         Self::Challenges,
         Self::Deliveries,
+        Self::Sessions,
         Self::Guards,
         Self::Budgets,
         Self::Audit,
@@ -110,6 +114,15 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
                 let ids: Vec<String> =
                     deliveries::table.filter(past).select(deliveries::id).limit(BATCH_ROWS).load(c)?;
                 diesel::delete(deliveries::table.filter(deliveries::id.eq_any(ids))).execute(c)
+            })
+        }
+        Chore::Sessions => {
+            // One that was ended has expired with it.
+            let past = sessions::expires_at.lt(before(SESSION_KEPT));
+            on_each!(db, c => {
+                let ids: Vec<String> =
+                    sessions::table.filter(past).select(sessions::id).limit(BATCH_ROWS).load(c)?;
+                diesel::delete(sessions::table.filter(sessions::id.eq_any(ids)).filter(past)).execute(c)
             })
         }
         Chore::Guards => {

@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::deliveries::{self, dsl};
 use crate::domain::channel::Channel;
 use crate::domain::ids::{ChallengeId, MessageId};
@@ -105,13 +105,13 @@ pub fn receive(db: &mut AnyConnection, report: &Report, now: Timestamp) -> Resul
     match &report.message {
         Named::Ours(id) => {
             let named = moved.filter(dsl::id.eq(id.as_str()));
-            on_each!(db, c => found_its_row!(diesel::update(named).set(change), dsl::updated_at, c))
+            found_its_row!(db, diesel::update(named).set(change), dsl::updated_at)
         }
         Named::Theirs(id) => {
             // The second time, so that the index is used.
             let theirs = dsl::provider.eq(&report.provider).and(dsl::provider_id.eq(id));
             let named = moved.filter(theirs);
-            on_each!(db, c => found_its_row!(diesel::update(named).set(change), dsl::updated_at, c))
+            found_its_row!(db, diesel::update(named).set(change), dsl::updated_at)
         }
     }
 }
@@ -158,15 +158,16 @@ pub fn take(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Op
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::due_at.is_not_null())
         .filter(dsl::due_at.le(now.as_millis()));
-    let taken = diesel::update(due).set(dsl::due_at.eq(None::<i64>)).returning((
+    let columns = (
         deliveries::id,
         deliveries::challenge_id,
         deliveries::channel,
         deliveries::provider,
         deliveries::network,
         deliveries::locale,
-    ));
-    let row: Option<Row> = on_each!(db, c => prepared!(taken).get_result(c).optional())?;
+    );
+    let taken = diesel::update(due).set(dsl::due_at.eq(None::<i64>));
+    let row: Option<Row> = changed_row!(db, taken, columns, dsl::deliveries.find(id.as_str()))?;
     let Some((id, challenge, channel, provider, network, locale)) = row else { return Ok(None) };
     let unreadable = || Error::DeserializationError(format!("delivery {id}: what is {channel}?").into());
     Ok(Some(Lost {

@@ -46,6 +46,7 @@ diesel::table! {
         lease_until -> BigInt,
         minted_at -> Nullable<BigInt>,
         ended_at -> Nullable<BigInt>,
+        channel -> Nullable<Text>,
     }
 }
 
@@ -88,6 +89,32 @@ diesel::table! {
         arrival -> BigInt,
         total_arrival -> BigInt,
         ready_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Text,
+        user_id -> Text,
+        realm -> Text,
+        app_id -> Text,
+        dialect -> Text,
+        address -> Text,
+        challenge_id -> Text,
+        channel -> Nullable<Text>,
+        label -> Nullable<Text>,
+        network -> Text,
+        created_at -> BigInt,
+        last_used_at -> BigInt,
+        expires_at -> BigInt,
+        family -> Nullable<Binary>,
+        refresh_hash -> Nullable<Binary>,
+        previous_hash -> Nullable<Binary>,
+        successor -> Nullable<Binary>,
+        rotated_at -> Nullable<BigInt>,
+        chat_token_hash -> Nullable<Binary>,
+        ended_at -> Nullable<BigInt>,
+        ended_why -> Nullable<Text>,
     }
 }
 

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row};
 use super::schema::{identities, users};
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
@@ -109,9 +109,8 @@ fn touch(
     let row = identities::table.find((realm, address));
     let change = identities::last_login_at.eq(now.as_millis());
     let columns = (identities::user_id, identities::upstream_id);
-    let found = on_each!(db, c => prepared!(diesel::update(row).set(change).returning(columns))
-        .get_result::<(String, Option<String>)>(c)
-        .optional())?;
+    let found: Option<(String, Option<String>)> =
+        changed_row!(db, diesel::update(row).set(change), columns, row)?;
     Ok(found.map(Holder::from))
 }
 
@@ -136,11 +135,9 @@ fn add(
         identities::created_at.eq(at),
         identities::last_login_at.eq(None::<i64>),
     );
-    let added = on_each!(db, c => {
-        diesel::insert_into(users::table).values(new_user).execute(c)?;
-        let insert = diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing();
-        found_its_row!(insert, identities::created_at, c)
-    })?;
+    on_each!(db, c => diesel::insert_into(users::table).values(new_user).execute(c))?;
+    let insert = diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing();
+    let added = found_its_row!(db, insert, identities::created_at)?;
     if !added {
         on_each!(db, c => diesel::delete(users::table.find(user.as_str())).execute(c))?;
     }

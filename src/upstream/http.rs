@@ -9,7 +9,7 @@
 
 mod answer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -216,7 +216,7 @@ impl Calls {
             settings: config.settings.keys().cloned().collect(),
             table: config.settings_table,
             written_in: "[upstreams.….secrets]",
-            open: None,
+            vars: BTreeSet::new(),
         });
         let calls = &config.calls;
         let mut compile = |which: Which, call: &HttpCall| {

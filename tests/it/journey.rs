@@ -20,7 +20,8 @@ on_both! {
         assert_eq!(verified.get("phone"), PHONE);
         app.stop().await;
         let events = "SELECT event AS t FROM audit ORDER BY id";
-        assert_eq!(database.texts(events), ["code.sent", "guess.counted", "code.consumed", "token.minted"]);
+        let told = ["code.sent", "guess.counted", "code.consumed", "token.minted", "session.started"];
+        assert_eq!(database.texts(events), told);
         assert_eq!(database.texts("SELECT status AS t FROM deliveries"), ["accepted"]);
         assert_eq!(database.number("SELECT count(*) AS n FROM deliveries WHERE verified_at IS NOT NULL"), 1);
     }

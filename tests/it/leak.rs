@@ -56,7 +56,7 @@ fn has_word(text: &str, digits: &str) -> bool {
 }
 
 /// Every column of every row of every table, as text; bytes as hex.
-fn dump(database: &Database) -> String {
+pub fn dump(database: &Database) -> String {
     let tables = match database.backend {
         Backend::Sqlite => "SELECT name AS t FROM sqlite_master WHERE type = 'table'",
         Backend::Postgres => "SELECT tablename::text AS t FROM pg_tables WHERE schemaname = 'public'",

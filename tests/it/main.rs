@@ -40,6 +40,7 @@ mod receipts;
 mod resends;
 mod resilience;
 mod schema;
+mod sessions;
 mod smtp;
 mod start;
 mod stopping;

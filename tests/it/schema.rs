@@ -212,6 +212,7 @@ on_both! {
             expected!(database, deliveries),
             expected!(database, guards),
             expected!(database, identities),
+            expected!(database, sessions),
             expected!(database, users),
         ];
         assert_eq!(all_columns(&database), expected.concat());
@@ -266,7 +267,7 @@ on_both! {
             Backend::Postgres => count(&POSTGRES),
         };
         assert_eq!(database.count("__diesel_schema_migrations"), expected);
-        assert_eq!(tables(&database).len(), 7);
+        assert_eq!(tables(&database).len(), 8);
     }
 }
 

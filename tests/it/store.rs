@@ -1,5 +1,6 @@
 //! The store alone: what it promises about writes, whatever happens to one of them.
 
+mod codes;
 mod group;
 mod outage;
 mod pool;

@@ -6,7 +6,7 @@ use latchkey::domain::channel::Channel;
 use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::{ChallengeId, ClientSecret, GrantToken};
 use latchkey::domain::network::ClientIp;
-use latchkey::login::{MintFailed, Resend, Sent, Start, Started, Verified, Verify, Wait};
+use latchkey::login::{Complete, MintFailed, Resend, Sent, Start, Started, Verified, Verify, Wait};
 use latchkey::store::challenges::Key;
 use latchkey::upstream::UpstreamError;
 
@@ -38,8 +38,13 @@ fn guess(id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verify {
         secret: Some(secret.clone()),
         code: Code::parse(code, CodeLength::SIX).expect("six digits"),
         name: None,
+        device: None,
         client: client(),
     }
+}
+
+fn with(grant: &GrantToken) -> Complete {
+    Complete { grant: grant.clone(), device: None, client: client() }
 }
 
 async fn verify(app: &TestApp, id: &ChallengeId, secret: &ClientSecret, code: &str) -> Verified {
@@ -170,11 +175,11 @@ on_both! {
         let app = TestApp::start(&database);
         let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
-        let Verified::Token(minted) = app.login.complete(&grant).await.expect("the store answers") else {
+        let Verified::Token(minted) = app.login.complete(with(&grant)).await.expect("the store answers") else {
             panic!("no token")
         };
         assert!(minted.is_new_user, "it is remembered");
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::NoChallenge)), "and is spent");
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::NoChallenge)), "and is spent");
         assert_eq!((app.outbox.count(), app.upstream.minted().len()), (1, 1));
         app.stop().await;
     }
@@ -186,9 +191,9 @@ on_both! {
         let failed = open_grant(&app, UpstreamError::Unknown("cut".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
         assert_eq!(failed.retry_after.as_secs(), 6);
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::InFlight)));
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::InFlight)));
         app.advance(failed.retry_after.as_secs());
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::Token(_))));
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::Token(_))));
         app.stop().await;
     }
 }
@@ -198,7 +203,7 @@ on_both! {
         let app = TestApp::start(&database);
         let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
-        let redeem = (0..64).map(|_| app.login.complete(&grant));
+        let redeem = (0..64).map(|_| app.login.complete(with(&grant)));
         let done = futures_util::future::join_all(redeem).await;
         let tokens = done.iter().filter(|done| matches!(done, Ok(Verified::Token(_)))).count();
         assert_eq!((tokens, app.upstream.minted().len()), (1, 1));
@@ -214,9 +219,9 @@ on_both! {
         let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
         let stranger = GrantToken::generate(&latchkey::ambient::SeededEntropy::new(99));
-        assert!(matches!(app.login.complete(&stranger).await, Ok(Verified::NoChallenge)));
+        assert!(matches!(app.login.complete(with(&stranger)).await, Ok(Verified::NoChallenge)));
         app.advance(600);
-        assert!(matches!(app.login.complete(&grant).await, Ok(Verified::NoChallenge)));
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::NoChallenge)));
         app.stop().await;
     }
 }

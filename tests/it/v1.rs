@@ -33,7 +33,7 @@ fn retry_after(answer: &Answer) -> u64 {
 }
 
 /// Holds an answer to its schema in the document: every member known, every required one there.
-fn hold_to_schema(document: &Value, name: &str, value: &Value) {
+pub fn hold_to_schema(document: &Value, name: &str, value: &Value) {
     let schema = &document["components"]["schemas"][name];
     let object = value.as_object().unwrap_or_else(|| panic!("{name} is an object: {value}"));
     let known = schema["properties"].as_object().expect("properties");

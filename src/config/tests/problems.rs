@@ -71,7 +71,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         ),
         (
             "[[apps]]\nid = \"a\"\nname = \"A\"\ncolour = 1",
-            "apps[0].colour (latchkey.toml): there is no such key; this table knows android_hash, dialects, id, locale, messages, \
+            "apps[0].colour (latchkey.toml): there is no such key; this table knows android_hash, chat_token_path, dialects, id, locale, messages, \
              name, origins, result, upstream, web_domain",
         ),
         (

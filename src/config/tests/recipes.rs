@@ -20,12 +20,11 @@ fn kannel(line: &str) -> String {
 
 #[test]
 fn a_recipe_asks_for_its_own_settings() {
-    let config = parse(&twilio("[providers.sms.vars]\ndlt_template_id = \"1\"")).expect("no problems");
+    let config = parse(&twilio("")).expect("no problems");
     let ProviderConfig::Recipe(provider) = &config.providers["sms"] else { panic!("another kind") };
     assert_eq!(provider.recipe.id, "twilio");
     assert_eq!(provider.settings["base_url"].reveal(), "https://api.twilio.com", "its default");
     assert!(provider.settings["auth_token"].is_secret());
-    assert_eq!(provider.vars["dlt_template_id"], "1");
     assert_eq!(
         config.routes.order(crate::domain::channel::Channel::Sms, None, "any"),
         ["sms"],
@@ -43,7 +42,7 @@ fn what_a_recipe_does_not_declare_or_admit_is_a_problem() {
     let problem = only_problem(&twilio("account_sid = \"AC1\""));
     assert_eq!(problem, "providers.sms.account_sid (latchkey.toml): must match AC[0-9a-f]{32}");
     let problem = only_problem("[providers.sms]\nrecipe = \"twillio\"\nsender = \"1\"");
-    assert!(problem.starts_with("providers.sms.recipe ") && problem.contains("twilio, vonage"), "{problem}");
+    assert!(problem.starts_with("providers.sms.recipe ") && problem.contains("tencent, termii"), "{problem}");
     let hook = "[providers.sms]\nrecipe = \"webhook\"\nbase_url = \"https://a.b\"\nsecret = \"hunter2\"";
     let problem = only_problem(hook);
     assert!(problem.starts_with("providers.sms.secret ") && !problem.contains("hunter2"), "{problem}");

@@ -123,6 +123,7 @@ fn the_examples_of_the_reference_are_valid() {
         ("upstreams.helpdesk", "api_key", "a key"),
         ("upstreams.comet", "api_key", "a key"),
         ("upstreams.rest.secrets", "api_key", "a key"),
+        ("providers.india", "auth_key", "a key"),
         ("providers.mail", "password", "a password"),
         ("providers.twilio", "auth_token", "a token"),
     ];

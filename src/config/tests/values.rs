@@ -129,6 +129,82 @@ fn two_apps_with_one_id_are_one_too_many() {
     assert_eq!(only_problem(&app.repeat(2)), "apps[1].id (latchkey.toml): another app has the same id");
 }
 
+/// Every path that the document names.
+fn our_paths() -> Vec<String> {
+    let document: serde_json::Value =
+        serde_json::from_str(include_str!("../../http/openapi.json")).expect("JSON");
+    document["paths"].as_object().expect("paths").keys().cloned().collect()
+}
+
+#[test]
+fn a_path_for_chat_tokens_is_absolute_plain_and_not_ours() {
+    let app = |path: &str| parse(&format!("[[apps]]\nid = \"a\"\nname = \"A\"\nchat_token_path = {path:?}"));
+    for path in ["/api/auth/chat-token", "/chat-token", "/login", "/v2/~me/token.json"] {
+        let (_, read) = app(path)
+            .expect("no problems")
+            .apps
+            .iter()
+            .map(|(id, app)| (id.is_some(), app.clone()))
+            .next()
+            .expect("an app");
+        assert_eq!(read.chat_token_path.as_deref(), Some(path));
+    }
+    let strange = [
+        "",
+        "/",
+        "api/chat-token",
+        "https://a.example/token",
+        "/a//b",
+        "/a/",
+        "/./a",
+        "/a/../livez",
+        "/{id}",
+        "/a?b",
+        "/a#b",
+        "/a b",
+        "/%2e",
+        "/ü",
+        "/index.php",
+        "/api.php",
+        "/metrics",
+        "/v1/other",
+        "/v1",
+        "/tools/x",
+        "/.well-known/x",
+    ];
+    let ours = our_paths();
+    assert!(ours.len() > 10);
+    for path in strange.into_iter().chain(ours.iter().map(String::as_str)) {
+        let found = problems(app(path));
+        assert_eq!(keys(&found), ["apps[0].chat_token_path"], "{path:?}");
+        assert!(found[0].text.starts_with("must be a path of its own"), "{}", found[0].text);
+    }
+}
+
+#[test]
+fn only_our_own_dialect_has_sessions_that_get_another_chat_token() {
+    let text = "[[apps]]\nid = \"a\"\nname = \"A\"\nchat_token_path = \"/t\"\ndialects = [\"mesibo\"]";
+    assert!(
+        only_problem(text)
+            .ends_with("only the dialect \"v1\" has sessions that get another chat token: add it")
+    );
+}
+
+#[test]
+fn a_session_outlives_its_access_tokens_g4() {
+    for key in ["idle_lifetime", "lifetime"] {
+        let problem = only_problem(&format!("[session]\n{key} = \"14m\""));
+        assert!(
+            problem.starts_with(&format!("session.{key} (latchkey.toml): must be \"15m\" to \"3650d\": ")),
+            "{problem}"
+        );
+    }
+    assert!(only_problem("[session]\nchat_tokens = \"0/15m\"").starts_with("session.chat_tokens "));
+    let session = parse("[session]\nlifetime = \"1d\"\nchat_tokens = \"1/1s\"").expect("no problems").session;
+    assert_eq!(session.lifetimes.whole, std::time::Duration::from_hours(24));
+    assert_eq!((session.chat_tokens.burst(), session.chat_tokens.interval_ms()), (1, 1000));
+}
+
 #[test]
 fn metrics_do_not_share_the_public_listener() {
     let problem = only_problem("[server]\nlisten = \"127.0.0.1:9\"\nadmin_listen = \"127.0.0.1:9\"");

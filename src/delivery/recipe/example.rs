@@ -1,14 +1,17 @@
 //! The examples in a recipe, run without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Recipe;
 use super::answer::{Answer, Outcome};
-use super::context::{Standing, Subject};
+use super::auth::Occasion;
+use super::context::{Standing, Subject, Used};
+use super::feedback::Feedback;
 use super::file::{Example, ExpectedRequest, Given, GivenResponse};
-use crate::config::SettingValue;
+use crate::config::{SettingValue, Vars};
 use crate::domain::address::Address;
 use crate::domain::time::Timestamp;
 use crate::outbound::request::Request;
@@ -26,7 +29,11 @@ impl Recipe {
     pub(crate) fn run_examples(&self) -> Vec<ExampleReport> {
         let run =
             |example: &Example| ExampleReport { name: example.name.clone(), fault: self.run(example).err() };
-        self.examples.iter().map(run).collect()
+        let feedback = self.feedback.as_ref().map(|feedback| ExampleReport {
+            name: "feedback".to_owned(),
+            fault: self.run_feedback(feedback).err(),
+        });
+        self.examples.iter().map(run).chain(feedback).collect()
     }
 
     /// The outcomes that rules name and no example shows.
@@ -61,6 +68,7 @@ impl Recipe {
             to: &to,
             channel: self.channel,
             text: &given.text,
+            title: &given.subject,
             code: &given.code,
             ttl_s: given.ttl_s,
             purpose: &given.purpose,
@@ -68,11 +76,29 @@ impl Recipe {
             app_name: &given.app,
             receipt_url: &given.receipt_url,
         };
-        let standing = Standing::new(&self.example_settings(&given.cfg)?, &given.vars);
-        let context = standing.context(&subject, Timestamp::from_millis(given.now.saturating_mul(1000)));
+        let (standing, now) = (self.example_standing(given)?, given_now(given));
+        let context = standing.context(&subject, now);
         let mut request = self.sender.request.make(&self.templates, &context)?;
-        self.sender.prove(&self.templates, &context, &given.id, given.now, &mut request)?;
+        let occasion = Occasion { id: &given.id, now, token: &given.token };
+        self.sender.prove(&self.templates, &context, &occasion, &mut request)?;
         Ok(request)
+    }
+
+    fn run_feedback(&self, feedback: &Feedback) -> Result<(), String> {
+        let given = &feedback.example.given;
+        let to = Address::parse(&given.to).map_err(|error| format!("given.to: {error}"))?;
+        let used = Used { id: &given.id, to: &to, code: &given.code, provider_id: &given.provider_id };
+        let (standing, now) = (self.example_standing(given)?, given_now(given));
+        let context = standing.feedback(&used, now);
+        let mut request = feedback.make(&context)?;
+        let occasion = Occasion { id: &given.id, now, token: &given.token };
+        self.sender.prove(&self.templates, &context, &occasion, &mut request)?;
+        compare_request(&feedback.example.request, &request)
+    }
+
+    fn example_standing(&self, given: &Given) -> Result<Standing, String> {
+        let vars = Vars::for_all(given.vars.clone());
+        Ok(Standing::new(&self.example_settings(&given.cfg)?, Arc::new(vars)))
     }
 
     pub(super) fn example_settings(
@@ -94,6 +120,10 @@ impl Recipe {
         };
         self.settings.iter().map(value).collect()
     }
+}
+
+fn given_now(given: &Given) -> Timestamp {
+    Timestamp::from_millis(given.now.saturating_mul(1000))
 }
 
 fn answer(response: &GivenResponse) -> Result<Answer, String> {

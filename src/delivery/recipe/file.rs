@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answer::Outcome;
+use crate::config::Charset;
 use crate::outbound::body::{Format, Overlay};
 
 #[derive(Deserialize)]
@@ -25,10 +26,13 @@ pub(super) struct File {
     _verified: String,
     #[serde(default, rename = "settings")]
     _settings: toml::Table,
+    #[serde(default, rename = "vars")]
+    _vars: toml::Table,
     #[serde(default)]
     pub(super) limits: Limits,
     pub(super) send: Send,
     pub(super) response: Response,
+    pub(super) feedback: Option<Feedback>,
     pub(super) dlr: Option<super::dlr::file::Dlr>,
     #[serde(default)]
     pub(super) example: Vec<Example>,
@@ -42,12 +46,24 @@ pub(super) struct Limits {
     pub(super) timeout_ms: u64,
     pub(super) connect_ms: u64,
     pub(super) max_response: usize,
-    pub(super) countries: Vec<String>,
+    #[serde(rename = "countries")]
+    _countries: Vec<String>,
+    #[serde(rename = "per_second")]
+    _per_second: u32,
+    #[serde(rename = "charset")]
+    _charset: Charset,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout_ms: 8000, connect_ms: 3000, max_response: 65536, countries: Vec::new() }
+        Self {
+            timeout_ms: 8000,
+            connect_ms: 3000,
+            max_response: 65536,
+            _countries: Vec::new(),
+            _per_second: 0,
+            _charset: Charset::default(),
+        }
     }
 }
 
@@ -67,6 +83,28 @@ pub(super) struct Send {
     pub(super) body: Map<String, Value>,
     #[serde(default)]
     pub(super) overlay: Vec<Overlay>,
+}
+
+/// What tells the gateway that a code came back. It is sent as we are known by `send.auth`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Feedback {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) format: Format,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) body: Map<String, Value>,
+    pub(super) example: FeedbackExample,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeedbackExample {
+    #[serde(default)]
+    pub(super) given: Given,
+    pub(super) request: ExpectedRequest,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,6 +130,37 @@ pub(super) enum Auth {
     StandardWebhooks {
         secret: String,
     },
+    Oauth2Cc(Oauth2Cc),
+    AwsSigv4 {
+        service: String,
+        region: String,
+        id: String,
+        secret: String,
+        #[serde(default)]
+        session_token: String,
+    },
+    TencentTc3 {
+        service: String,
+        id: String,
+        secret: String,
+    },
+    AliyunAcs3 {
+        id: String,
+        secret: String,
+    },
+    AzureHmac {
+        key: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Oauth2Cc {
+    pub(super) token_url: String,
+    pub(super) id: String,
+    pub(super) secret: String,
+    #[serde(default)]
+    pub(super) scope: String,
 }
 
 #[derive(Deserialize)]
@@ -145,7 +214,12 @@ pub(super) struct Given {
     pub(super) to: String,
     pub(super) id: String,
     pub(super) text: String,
+    pub(super) subject: String,
     pub(super) code: String,
+    /// Of the gateway, for feedback.
+    pub(super) provider_id: String,
+    /// That was granted to us, where `auth` asks for one.
+    pub(super) token: String,
     pub(super) ttl_s: u64,
     pub(super) purpose: String,
     pub(super) locale: String,
@@ -164,7 +238,10 @@ impl Default for Given {
             to: "+14155552671".to_owned(),
             id: "msg_0123456789abcdefghijkl".to_owned(),
             text: "Your code is 123456".to_owned(),
+            subject: "Messenger".to_owned(),
             code: "123456".to_owned(),
+            provider_id: "provider-id".to_owned(),
+            token: "token".to_owned(),
             ttl_s: 300,
             purpose: "login".to_owned(),
             locale: "en".to_owned(),

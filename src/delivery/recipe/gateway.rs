@@ -10,18 +10,17 @@ use minijinja::value::Value;
 
 use super::Recipe;
 use super::answer::{Answer, Outcome, Verdict};
-use super::context::{Standing, Subject, unix_secs};
+use super::auth::Occasion;
+use super::context::{Standing, Subject, Used};
 use crate::ambient::Clock;
-use crate::config::{RecipeProvider, SettingValue};
-use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError};
+use crate::config::{Charset, PURPOSES, RecipeProvider, SettingValue};
+use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::domain::channel::Channel;
+use crate::domain::segments::is_gsm7;
 use crate::outbound::redact::Redactor;
 use crate::outbound::request::Request;
 use crate::outbound::template::LoadError;
 use crate::outbound::{self, Client, ClientError, Fault};
-
-/// There is one purpose yet.
-const PURPOSE: &str = "login";
 
 /// One configured gateway.
 pub(crate) struct Gateway {
@@ -89,12 +88,13 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let recipe = Recipe::load(&config.recipe)?;
         let callbacks = callbacks.filter(|callbacks| callbacks.reach(config)).cloned();
+        let vars = Arc::new(config.vars.clone());
         let secrets = config.settings.values().filter(|value| value.is_secret());
         Ok(Self {
             name: name.to_owned(),
             channel: config.recipe.channel,
-            standing: Standing::new(&config.settings, &config.vars),
-            shown: Standing::redacted(&config.settings, &config.vars),
+            standing: Standing::new(&config.settings, Arc::clone(&vars)),
+            shown: Standing::redacted(&config.settings, vars),
             redactor: Redactor::new(secrets.map(SettingValue::reveal)),
             client: outbound::client(recipe.call)?,
             clock,
@@ -127,9 +127,10 @@ impl Gateway {
             to: &message.to,
             channel: self.channel.as_str(),
             text: &message.text.body,
+            title: &message.text.subject,
             code: message.code.reveal(),
             ttl_s: message.lifetime.as_secs(),
-            purpose: PURPOSE,
+            purpose: PURPOSES[0],
             locale: &message.text.locale,
             app_name: &message.app_name,
             receipt_url: receipt_url.as_deref().unwrap_or_default(),
@@ -137,36 +138,71 @@ impl Gateway {
         standing.context(&subject, self.clock.now())
     }
 
-    fn make(&self, message: &OutgoingCode) -> Result<Request, String> {
-        let context = self.context(message, &self.standing);
-        let mut request = self.recipe.sender.request.make(&self.recipe.templates, &context)?;
-        let now = unix_secs(self.clock.now());
-        self.recipe.sender.prove(&self.recipe.templates, &context, message.id.as_str(), now, &mut request)?;
-        Ok(request)
+    /// Why a message is not even tried here.
+    fn refusal(&self, message: &OutgoingCode) -> Option<SendError> {
+        let countries = &self.recipe.countries;
+        if let Some(country) = message.to.country()
+            && !countries.is_empty()
+            && !countries.contains(&country)
+        {
+            return Some(SendError::Unroutable(format!("the recipe does not serve {country}")));
+        }
+        let fits = self.recipe.charset == Charset::Any || is_gsm7(&message.text.body);
+        let text = "the text has letters beyond the GSM alphabet, and the recipe sends no others";
+        (!fits).then(|| SendError::Unroutable(text.to_owned()))
     }
 
     async fn attempt(&self, message: &OutgoingCode) -> Attempt {
-        let country = message.to.country().map(|country| country.to_string());
-        if let Some(country) = country
-            && !self.recipe.countries.is_empty()
-            && !self.recipe.countries.contains(&country)
-        {
-            return Attempt::failed(SendError::Unroutable(format!("the recipe does not serve {country}")));
+        if let Some(error) = self.refusal(message) {
+            return Attempt::failed(error);
         }
-        let request = match self.make(message) {
-            Ok(request) => request,
-            Err(text) => {
-                return Attempt::failed(SendError::Rejected(format!("recipe {}: {text}", self.recipe.id)));
-            }
-        };
-        let redactor = self.redactor.and(&request.proof);
-        match self.call(request).await {
-            Ok(answer) => self.judge(message, answer, redactor),
-            Err(fault) => Attempt::failed(fault.into()),
+        let context = self.context(message, &self.standing);
+        let make = || self.recipe.sender.request.make(&self.recipe.templates, &context);
+        match self.call(&context, message.id.as_str(), make).await {
+            Ok((answer, redactor)) => self.judge(message, answer, redactor),
+            Err(error) => Attempt::failed(error),
         }
     }
 
-    async fn call(&self, request: Request) -> Result<Answer, Fault> {
+    /// Calls the gateway; once more with a new token where it does not take the one that it granted: what is answered
+    /// with a 401 was not acted on.
+    async fn call(
+        &self,
+        context: &Value,
+        id: &str,
+        make: impl Fn() -> Result<Request, String>,
+    ) -> Result<(Answer, Redactor), SendError> {
+        let Some(grant) = self.recipe.sender.auth.grant() else {
+            return self.call_once(context, id, "", &make).await;
+        };
+        let templates = &self.recipe.templates;
+        let token = grant.token(&self.client, templates, context, self.clock.now()).await?;
+        let (answer, redactor) = self.call_once(context, id, token.reveal(), &make).await?;
+        if answer.status != 401 {
+            return Ok((answer, redactor));
+        }
+        grant.forget(&token).await;
+        let token = grant.token(&self.client, templates, context, self.clock.now()).await?;
+        self.call_once(context, id, token.reveal(), &make).await
+    }
+
+    async fn call_once(
+        &self,
+        context: &Value,
+        id: &str,
+        token: &str,
+        make: &impl Fn() -> Result<Request, String>,
+    ) -> Result<(Answer, Redactor), SendError> {
+        let occasion = Occasion { id, now: self.clock.now(), token };
+        let (templates, sender) = (&self.recipe.templates, &self.recipe.sender);
+        let fault = |text: String| SendError::Rejected(format!("recipe {}: {text}", self.recipe.id));
+        let mut request = make().map_err(fault)?;
+        sender.prove(templates, context, &occasion, &mut request).map_err(fault)?;
+        let redactor = self.redactor.and(&request.proof);
+        Ok((self.exchange(request).await?, redactor))
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Answer, Fault> {
         let Request { method, url, headers, proof, body } = request;
         let mut call = self.client.request(method, url).headers(headers).headers(proof);
         if let Some(body) = body {
@@ -262,5 +298,23 @@ impl Provider for Gateway {
 
     fn send<'a>(&'a self, message: &'a OutgoingCode) -> BoxFuture<'a, Result<Receipt, SendError>> {
         Box::pin(async move { self.attempt(message).await.result })
+    }
+
+    fn feedback<'a>(&'a self, used: &'a UsedCode) -> Option<BoxFuture<'a, Result<(), SendError>>> {
+        let feedback = self.recipe.feedback.as_ref()?;
+        Some(Box::pin(async move {
+            let subject = Used {
+                id: used.id.as_str(),
+                to: &used.to,
+                code: used.code.reveal(),
+                provider_id: &used.provider_id,
+            };
+            let context = self.standing.feedback(&subject, self.clock.now());
+            let (answer, _) = self.call(&context, used.id.as_str(), || feedback.make(&context)).await?;
+            if (200..300).contains(&answer.status) {
+                return Ok(());
+            }
+            Err(SendError::Rejected(format!("HTTP status {}", answer.status)))
+        }))
     }
 }

@@ -6,7 +6,7 @@ use minijinja::value::Value as Filled;
 use reqwest::Method;
 use reqwest::header::HeaderName;
 
-use super::auth::{Auth, Proof, Signed};
+use super::auth::{Auth, Occasion, Proof};
 use super::file;
 use crate::outbound::request::{Description, Request, RequestTemplate, header};
 use crate::outbound::template::{LoadError, Templates};
@@ -20,22 +20,33 @@ pub(super) struct Sender {
     pub(super) auth: Auth,
 }
 
+/// A method by its name.
+pub(super) fn method(key: &str, name: &str) -> Result<Method, LoadError> {
+    match name {
+        "GET" => Ok(Method::GET),
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "PATCH" => Ok(Method::PATCH),
+        _ => Err(LoadError::new(key, "must be GET, POST, PUT or PATCH")),
+    }
+}
+
+/// A URL leads to the base URL's host alone.
+pub(super) fn check_url(key: &str, url: &str) -> Result<(), LoadError> {
+    let rest = url.strip_prefix(BASE);
+    if rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with(['/', '?'])) {
+        let fix = format!("must begin with {BASE}, and go on with / where it goes on");
+        return Err(LoadError::new(key, fix));
+    }
+    Ok(())
+}
+
 impl Sender {
     pub(super) fn compile(templates: &mut Templates, send: &file::Send) -> Result<Self, LoadError> {
-        let method = match send.method.as_str() {
-            "GET" => Method::GET,
-            "POST" => Method::POST,
-            "PUT" => Method::PUT,
-            _ => return Err(LoadError::new("send.method", "must be GET, POST or PUT")),
-        };
-        let rest = send.url.strip_prefix(BASE);
-        if rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with(['/', '?'])) {
-            let fix = format!("must begin with {BASE}, and go on with / where it goes on");
-            return Err(LoadError::new("send.url", fix));
-        }
+        check_url("send.url", &send.url)?;
         let request = Description {
             key: "send",
-            method,
+            method: method("send.method", &send.method)?,
             url: ("send.url", &send.url),
             format: send.format,
             headers: ("send.headers", &send.headers),
@@ -62,12 +73,10 @@ impl Sender {
         &self,
         templates: &Templates,
         context: &Filled,
-        id: &str,
-        now: i64,
+        occasion: &Occasion<'_>,
         request: &mut Request,
     ) -> Result<(), String> {
-        let signed = Signed { id, now, body: request.body.as_deref().unwrap_or_default() };
-        match self.auth.prove(templates, context, &signed)? {
+        match self.auth.prove(templates, context, occasion, request)? {
             Proof::Nothing => {}
             Proof::Headers(list) => {
                 for (name, value) in list {

@@ -2,6 +2,8 @@
 
 mod load;
 mod shipped;
+mod token;
+mod used;
 mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -78,5 +80,5 @@ fn configured(text: &str, settings: &[(&str, &str)]) -> RecipeProvider {
         (key.clone(), value)
     };
     let settings = recipe.settings.iter().map(value).collect();
-    RecipeProvider { recipe, settings, vars: BTreeMap::new() }
+    RecipeProvider { recipe, settings, vars: config::Vars::default() }
 }

@@ -1,5 +1,6 @@
 //! What our own API answers.
 
+use std::error::Error;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -10,10 +11,10 @@ use super::Reply;
 use crate::domain::channel::Channel;
 use crate::domain::code::CodeLength;
 use crate::domain::time::whole_secs;
-use crate::login::{LoginError, MintFailed, Minted, Sent, Started, Verified, Wait};
+use crate::login::{LoginError, MintFailed, Minted, Sent, Started, Tokens, Verified, Wait};
 use crate::store::StoreError;
 use crate::telemetry::chain;
-use crate::upstream::UpstreamError;
+use crate::upstream::{ChatToken, UpstreamError};
 
 /// Seconds after which an overloaded store may have room.
 const STORE_RETRY: u64 = 1;
@@ -80,34 +81,56 @@ pub(super) fn verified(verified: Verified, gone: Kind) -> Result<Reply, Problem>
     }
 }
 
-/// The chat body stands as its SDK reads it.
 fn token(minted: &Minted) -> Value {
-    let chat = &minted.chat;
+    let mut body = Map::new();
+    body.insert("user_id".to_owned(), minted.user.as_str().into());
+    body.insert("is_new_user".to_owned(), minted.is_new_user.into());
+    body.extend(minted.session.as_ref().map(|tokens| ("session".to_owned(), session(tokens))));
+    body.insert("chat".to_owned(), chat(&minted.chat));
+    Value::Object(body)
+}
+
+/// The chat body stands as its SDK reads it.
+pub(super) fn chat(chat: &ChatToken) -> Value {
     let mut body = Map::new();
     body.insert("provider".to_owned(), chat.provider.into());
     body.insert("user_id".to_owned(), chat.user_id.as_str().into());
     body.insert("token".to_owned(), chat.token.as_str().into());
     body.extend(chat.extra.clone());
-    json!({"user_id": minted.user.as_str(), "is_new_user": minted.is_new_user, "chat": body})
+    Value::Object(body)
+}
+
+/// What keeps a client logged in, in the words of RFC 6749 §5.1.
+pub(super) fn session(tokens: &Tokens) -> Value {
+    json!({
+        "access_token": tokens.access.text.as_str(),
+        "token_type": "Bearer",
+        "expires_in": tokens.access.expires_in.as_secs(),
+        "refresh_token": tokens.refresh.reveal(),
+        "refresh_expires_in": tokens.refresh_expires_in.as_secs(),
+    })
 }
 
 /// The code was right: the grant saves another message.
 fn not_minted(failed: &MintFailed) -> Problem {
-    let (kind, retry) = match &failed.error {
-        UpstreamError::Refused(_) => return Kind::UserRefused.into(),
-        UpstreamError::Misconfigured(_) => (Kind::UpstreamMisconfigured, None),
+    let problem = no_token(&failed.error, failed.retry_after);
+    match (&failed.error, &failed.grant) {
+        (UpstreamError::Refused(_), _) | (_, None) => problem,
+        (_, Some(grant)) => problem.with("grant", grant.reveal()),
+    }
+}
+
+/// The backend minted none. Nothing of its words.
+pub(super) fn no_token(error: &UpstreamError, retry_after: Duration) -> Problem {
+    match error {
+        UpstreamError::Refused(_) => Kind::UserRefused.into(),
+        UpstreamError::Misconfigured(_) => Kind::UpstreamMisconfigured.into(),
         UpstreamError::Throttled { .. }
         | UpstreamError::Unavailable(_)
         | UpstreamError::Resting { .. }
-        | UpstreamError::Unknown(_) => (Kind::UpstreamUnavailable, Some(failed.retry_after)),
-    };
-    let mut problem = Problem::from(kind);
-    if let Some(grant) = &failed.grant {
-        problem = problem.with("grant", grant.reveal());
-    }
-    match retry {
-        Some(wait) => problem.retry_after(whole_secs(wait)),
-        None => problem,
+        | UpstreamError::Unknown(_) => {
+            Problem::from(Kind::UpstreamUnavailable).retry_after(whole_secs(retry_after))
+        }
     }
 }
 
@@ -121,13 +144,29 @@ fn too_soon(kind: Kind, wait: Wait) -> Problem {
 /// No answer at all. Logged here, once; the client learns only whether to come back.
 pub(super) fn failed(error: &LoginError) -> Problem {
     match error {
-        LoginError::Store(StoreError::Overloaded) | LoginError::Stopping => {
-            tracing::warn!(error = chain(error), "a login was shed");
-            Problem::from(Kind::Overloaded).retry_after(STORE_RETRY)
-        }
-        LoginError::Store(_) | LoginError::Key(_) | LoginError::Realm(_) => {
-            tracing::error!(error = chain(error), "a login was not answered");
-            Kind::Internal.into()
+        LoginError::Store(error) => store_failed(error),
+        LoginError::Stopping => shed(error),
+        LoginError::Key(_) | LoginError::Realm(_) | LoginError::Tokens(_) => internal(error),
+    }
+}
+
+/// The database did not answer.
+pub(super) fn store_failed(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Overloaded => shed(error),
+        StoreError::Database { .. } | StoreError::Connect(_) | StoreError::Panicked | StoreError::Closed => {
+            internal(error)
         }
     }
+}
+
+fn shed(error: &dyn Error) -> Problem {
+    tracing::warn!(error = chain(error), "a request was shed");
+    Problem::from(Kind::Overloaded).retry_after(STORE_RETRY)
+}
+
+/// Only we can mend it.
+pub(super) fn internal(error: &dyn Error) -> Problem {
+    tracing::error!(error = chain(error), "a request was not answered");
+    Kind::Internal.into()
 }

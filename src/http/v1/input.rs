@@ -7,6 +7,8 @@ use super::super::problem::{Kind, Problem};
 use crate::domain::address::Address;
 use crate::domain::email::Email;
 use crate::domain::phone::{Phone, PhoneError};
+use crate::domain::session::DeviceLabel;
+use crate::session::Scope;
 
 /// Longer names of fields are not repeated in an answer.
 const MAX_SHOWN_BYTES: usize = 32;
@@ -47,6 +49,7 @@ pub(super) struct Verify {
     pub(super) challenge: String,
     pub(super) secret: String,
     pub(super) code: String,
+    pub(super) device: Option<String>,
 }
 
 /// `POST /v1/login/complete`.
@@ -54,6 +57,21 @@ pub(super) struct Verify {
 #[serde(deny_unknown_fields)]
 pub(super) struct Complete {
     pub(super) grant: String,
+    pub(super) device: Option<String>,
+}
+
+/// `POST /v1/session/refresh`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refresh {
+    pub(super) refresh_token: String,
+}
+
+/// `POST /v1/logout`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Logout {
+    scope: String,
 }
 
 impl Input for Login {
@@ -64,6 +82,25 @@ impl Input for Login {
 impl Input for Resend {}
 impl Input for Verify {}
 impl Input for Complete {}
+impl Input for Refresh {}
+impl Input for Logout {}
+
+impl Logout {
+    /// What to end.
+    pub(super) fn scope(&self) -> Result<Scope, Problem> {
+        let scopes = [("local", Scope::Local), ("others", Scope::Others), ("all", Scope::All)];
+        let found = scopes.iter().find(|(name, _)| *name == self.scope).map(|(_, scope)| *scope);
+        found.ok_or_else(|| Problem::from(Kind::InvalidRequest).detail("scope must be local, others or all"))
+    }
+}
+
+/// What a device calls itself.
+pub(super) fn device(text: Option<&str>) -> Result<Option<DeviceLabel>, Problem> {
+    let fix = "device must be 1 to 64 characters, none of them a control character";
+    let parse =
+        |text| DeviceLabel::parse(text).ok_or_else(|| Problem::from(Kind::InvalidRequest).detail(fix));
+    text.map(parse).transpose()
+}
 
 impl Login {
     /// The one address that it names.

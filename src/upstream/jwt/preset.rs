@@ -3,7 +3,7 @@
 //! Guarantees: a token holds the claims of the preset and those that are configured, and no others. The id in it is
 //! one that the backend takes, and the one that the app is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::context;
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ impl Preset {
             settings: preset.settings.keys().cloned().collect(),
             table: "cfg",
             written_in: "[settings]",
-            open: None,
+            vars: BTreeSet::new(),
         });
         let claims = Body::compile(&mut templates, "claims", &preset.claims, &[], Format::Json)?;
         let known_as =

@@ -5,17 +5,16 @@
 //! is never an unknown outcome.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::Mutex;
 use url::Url;
 
 use super::{SigningKey, UpstreamError};
 use crate::config::CallLimits;
+use crate::outbound::shared::Shared;
 use crate::outbound::{
     Client, ClientError, Fault, MAX_ANSWER_BYTES, classify, client, read_capped, retry_after,
 };
@@ -28,9 +27,7 @@ pub(super) struct Settings {
     client: Client,
     url: Url,
     api_key: SecretString,
-    /// Fetches that have ended.
-    ended: AtomicU64,
-    last: Mutex<Option<Fetched>>,
+    fetched: Shared<Arc<SigningKey>, UpstreamError>,
 }
 
 impl Settings {
@@ -45,25 +42,13 @@ impl Settings {
             client: client(call)?,
             url,
             api_key,
-            ended: AtomicU64::new(0),
-            last: Mutex::new(None),
+            fetched: Shared::new(),
         })
     }
 
     /// What to sign with.
     pub(super) async fn key(&self) -> Fetched {
-        let seen = self.ended.load(Ordering::Acquire);
-        let mut last = self.last.lock().await;
-        match &*last {
-            Some(Ok(key)) => return Ok(Arc::clone(key)),
-            // It was under way when this mint came.
-            Some(Err(error)) if self.ended.load(Ordering::Acquire) != seen => return Err(error.clone()),
-            Some(Err(_)) | None => {}
-        }
-        let fetched = self.fetch().await;
-        self.ended.fetch_add(1, Ordering::Release);
-        *last = Some(fetched.clone());
-        fetched
+        self.fetched.get(|_| true, self.fetch()).await
     }
 
     async fn fetch(&self) -> Fetched {

@@ -305,7 +305,16 @@ impl Client {
 
     /// Posts a body; an error when no answer came back.
     pub async fn post(&self, body: impl Into<String>) -> reqwest::Result<Answer> {
-        let request = self.http.post(format!("http://{}/", self.address)).body(body.into());
+        self.send(self.http.post(format!("http://{}/", self.address)).body(body.into())).await
+    }
+
+    /// Posts JSON to our own API, with an access token or without.
+    pub async fn post_v1(&self, path: &str, bearer: &str, body: &Value) -> reqwest::Result<Answer> {
+        let request = self.http.post(format!("http://{}{path}", self.address)).bearer_auth(bearer);
+        self.send(request.header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, text: response.text().await? })

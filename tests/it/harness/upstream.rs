@@ -27,6 +27,8 @@ pub struct FakeUpstream {
     next: Mutex<VecDeque<Mint>>,
     subjects: Mutex<Vec<Subject>>,
     minted: Mutex<Vec<String>>,
+    revoked: Mutex<Vec<Subject>>,
+    revoke: Mutex<Option<UpstreamError>>,
     called: Notify,
 }
 
@@ -49,6 +51,16 @@ impl FakeUpstream {
     /// The tokens that it gave out, in order.
     pub fn minted(&self) -> Vec<String> {
         self.minted.lock().unwrap().clone()
+    }
+
+    /// From now on nothing is revoked.
+    pub fn revokes_nothing(&self, error: UpstreamError) {
+        *self.revoke.lock().unwrap() = Some(error);
+    }
+
+    /// Whose tokens it was asked to revoke, in order.
+    pub fn revoked(&self) -> Vec<String> {
+        self.revoked.lock().unwrap().iter().map(|subject| subject.address.as_str().to_owned()).collect()
     }
 
     /// Waits until it was called this many times.
@@ -92,7 +104,9 @@ impl Upstream for FakeUpstream {
         .boxed()
     }
 
-    fn revoke<'a>(&'a self, _subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
-        std::future::ready(Ok(())).boxed()
+    fn revoke<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        self.revoked.lock().unwrap().push(subject.clone());
+        let error = self.revoke.lock().unwrap().clone();
+        std::future::ready(error.map_or(Ok(()), Err)).boxed()
     }
 }

@@ -118,7 +118,10 @@ fn a_name_that_no_message_has_is_refused_d5() {
     refused(&body("{{ msg.text.upper() }}"), "send.body.text", "msg.text");
     refused(&body("{% if to %}x{% endif %}"), "send.body.text", "no {%");
     refused(&body("{{ to"), "send.body.text", "syntax error");
-    load(&body("{{ vars.anything }}")).expect("the operator's own words");
+    refused(&body("{{ vars.anything }}"), "send.body.text", "declare it under [vars]");
+    let declared = body("{{ vars.anything }}").replace("[limits]", "[vars]\nanything = {}\n[limits]");
+    load(&declared).expect("the operator's own words");
+    refused(&with("[limits]", "[vars]\nanything = {}\n[limits]"), "vars.anything", "nothing uses it");
 }
 
 #[test]
@@ -130,6 +133,8 @@ fn an_unknown_key_is_refused_by_its_name() {
         ("kind = \"bearer\",", "kind = \"bearer\", colour = 1,"),
         ("status = \"400\",", "status = \"400\", colour = 1,"),
         ("base_url = { required = true }", "base_url = { required = true, colour = 1 }"),
+        ("[limits]", "[vars]\na = { colour = 1 }\n[limits]"),
+        ("[limits]", "[limits]\ncharset = \"colour\""),
     ] {
         let error = load(&with(old, new)).err().unwrap_or_else(|| panic!("{new}: it loads"));
         assert!(error.contains("colour"), "{error}");
@@ -153,7 +158,7 @@ fn what_cannot_be_sent_is_refused() {
 fn a_head_that_cannot_be_asked_for_is_refused() {
     refused(&with("\"sms\"", "\"fax\""), "channel", "sms, voice");
     refused(&with("id = \"test\"", "id = \"Te st\""), "id", "a-z");
-    for taken in ["kind", "allow_http", "key_file"] {
+    for taken in ["kind", "allow_http", "vars_for", "per_second", "key_file"] {
         refused(
             &with("[limits]", &format!("{taken} = {{}}\n[limits]")),
             &format!("settings.{taken}"),
@@ -162,5 +167,54 @@ fn a_head_that_cannot_be_asked_for_is_refused() {
     }
     refused(&with("[limits]", "a = { pattern = \"(\" }\n[limits]"), "settings.a", "expression");
     refused(&with("[limits]", "a = { pattern = \"b\", default = \"c\" }\n[limits]"), "settings.a", "match");
+    for (word, fix) in [
+        ("locales = {}", "none of"),
+        ("a = { required = true, required_in = [\"IN\"] }", "everywhere"),
+        ("a = { required_in = [\"in\"] }", "capital"),
+    ] {
+        let name = word.split(' ').next().unwrap_or_default();
+        refused(&with("[limits]", &format!("[vars]\n{word}\n[limits]")), &format!("vars.{name}"), fix);
+    }
     refused(&with("secret = true,", "secret = true, default = \"x\","), "settings.token", "secret");
+}
+
+#[test]
+fn a_token_is_asked_for_at_an_address_that_was_checked() {
+    let auth = "kind = \"bearer\", token =";
+    let grant = |url: &str| {
+        let grant = format!("kind = \"oauth2_cc\", token_url = \"{url}\", id = \"us\", secret =");
+        with(auth, &grant).replace("[limits]", "token_url = { required = true }\n[limits]")
+    };
+    load(&grant("{{ cfg.token_url }}")).expect("a setting of that name");
+    for url in ["https://example.com/token", "{{ cfg.token }}", "{{ cfg.token_url }}/x", "{{ cfg.a|b_url }}"]
+    {
+        refused(&grant(url), "send.auth.token_url", "ends with _url");
+    }
+}
+
+#[test]
+fn a_header_is_enough_for_a_success_only_where_that_is_said() {
+    let header = "{ status = \"200\", at = \"header:x-id\", exists = true, outcome = \"accepted\" }";
+    let text = with(
+        "{ status = \"200\", at = \"/status\", in = [\"ok\"], outcome = \"accepted\", id = \"/id\" }",
+        header,
+    );
+    refused(&text, "response.rules[0].at", "allow_status_only = true");
+    load(&text.replace("[response]", "[response]\nallow_status_only = true")).expect("it was said");
+}
+
+#[test]
+fn feedback_goes_where_messages_go_and_names_what_it_has() {
+    let feedback = |url: &str, leaf: &str| {
+        format!(
+            "{MINIMAL}\n[feedback]\nmethod = \"POST\"\nurl = \"{url}\"\nformat = \"json\"\n[feedback.body]\n\
+             a = \"{leaf}\"\n[feedback.example]\nrequest = {{}}"
+        )
+    };
+    let here = "{{ cfg.base_url }}/used/{{ provider_id }}";
+    load(&feedback(here, "{{ code }}")).expect("feedback");
+    refused(&feedback("https://example.com", ""), "feedback.url", "base_url");
+    refused(&feedback("{{ cfg.base_url }}/{{ cfg.token }}", ""), "settings.token", "secret_in_url");
+    refused(&feedback(here, "{{ msg.text }}"), "feedback.body.a", "provider_id");
+    refused(&with("{{ msg.text }}", "{{ provider_id }}"), "send.body.text", "provider_id");
 }

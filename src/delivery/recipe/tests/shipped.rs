@@ -7,16 +7,42 @@ use serde_json::{Value, json};
 use super::super::answer::Answer;
 use super::*;
 
+/// The files of a folder that are recipes, by id.
+fn files(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("a file").path());
+    let recipes = entries.filter(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    let mut ids: Vec<String> =
+        recipes.map(|file| file.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn every_file_in_the_folder_is_shipped_under_its_own_name() {
+    let shipped: Vec<String> = shipped().iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(shipped, files(concat!(env!("CARGO_MANIFEST_DIR"), "/providers")));
+    assert!(shipped.len() > 40);
+}
+
+#[test]
+fn every_shipped_recipe_is_in_the_table_of_the_readme_with_its_channel() {
+    let readme = include_str!("../../../../README.md");
+    for recipe in Recipes::embedded().iter() {
+        let row = format!("| `{}` | {} |", recipe.id, recipe.channel.as_str());
+        assert!(readme.contains(&row), "README.md lacks the row {row}");
+    }
+}
+
 #[test]
 fn every_shipped_recipe_passes_its_own_examples() {
-    let shipped = shipped();
-    let names: Vec<&str> = shipped.iter().map(|(id, _)| id.as_str()).collect();
-    assert_eq!(names, ["infobip", "kannel", "twilio", "vonage", "webhook"]);
-    for (id, recipe) in shipped {
-        for report in recipe.run_examples() {
-            assert_eq!(report.fault, None, "{id}: {}", report.name);
-        }
-    }
+    let faults: Vec<String> = shipped()
+        .iter()
+        .flat_map(|(id, recipe)| {
+            let reports = recipe.run_examples().into_iter();
+            reports.filter_map(move |report| Some(format!("{id}: {}: {}", report.name, report.fault?)))
+        })
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
@@ -42,7 +68,7 @@ fn the_recipe_in_the_readme_loads_and_passes_its_own_examples() {
     }
     assert_eq!(recipe.without_example(), BTreeSet::new());
     let tables: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(feedback::NAMES) {
         assert!(tables.iter().any(|line| line.contains(&format!("`{name}`"))), "{name} is not documented");
     }
     for (_, recipe) in shipped() {
@@ -81,6 +107,14 @@ fn outcome(recipe: &Recipe, status: u16, body: &[u8]) -> Outcome {
     recipe.rules.judge(&Answer { status, headers: HeaderMap::new(), body: body.to_vec() }).outcome
 }
 
+fn headers(example: &file::Example) -> HeaderMap {
+    let headers = example.response.headers.iter();
+    let parsed = headers.map(|(name, value)| {
+        (name.parse::<reqwest::header::HeaderName>().expect("a name"), value.parse().expect("a value"))
+    });
+    parsed.collect()
+}
+
 #[test]
 fn an_accepted_answer_that_is_cut_anywhere_is_not_accepted() {
     let mut cuts = 0;
@@ -95,10 +129,49 @@ fn an_accepted_answer_that_is_cut_anywhere_is_not_accepted() {
                 assert_ne!(outcome, Outcome::Accepted, "{id}: {:?}", String::from_utf8_lossy(cut));
                 cuts += 1;
             }
-            assert_eq!(outcome(recipe, example.response.status, body.as_bytes()), Outcome::Accepted);
+            let whole = Answer {
+                status: example.response.status,
+                headers: headers(example),
+                body: body.into_bytes(),
+            };
+            assert_eq!(recipe.rules.judge(&whole).outcome, Outcome::Accepted);
         }
     }
     assert!(cuts > 300);
+}
+
+/// The structure without what was in it.
+fn hollow(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| (name.clone(), hollow(member))).collect()
+        }
+        Value::Array(items) => items.iter().map(hollow).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Value::Null,
+    }
+}
+
+#[test]
+fn an_accepted_answer_with_nothing_in_it_or_of_another_status_is_not_accepted() {
+    for (id, recipe) in shipped() {
+        for example in recipe.examples.iter().filter(|example| example.outcome == Outcome::Accepted) {
+            let json = example.response.json.as_ref();
+            let (status, headers) = (example.response.status, headers(example));
+            let judged = |status: u16, body: Vec<u8>, headers: HeaderMap| {
+                recipe.rules.judge(&Answer { status, headers, body }).outcome
+            };
+            if let Some(json) = json {
+                let hollow = hollow(json).to_string().into_bytes();
+                assert_ne!(judged(status, hollow, headers.clone()), Outcome::Accepted, "{id}");
+            }
+            let body =
+                json.map(Value::to_string).or_else(|| example.response.text.clone()).unwrap_or_default();
+            for other in [304, 400, 401, 403, 404, 429, 500, 503] {
+                let outcome = judged(other, body.clone().into_bytes(), headers.clone());
+                assert_ne!(outcome, Outcome::Accepted, "{id} {other}");
+            }
+        }
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

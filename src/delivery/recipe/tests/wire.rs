@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 
 /// A secret with letters that URLs and forms spell in other ways.
 const CANARY: &str = "can4ry+s3cret/x";
-const CODE: &str = "482913";
+pub(super) const CODE: &str = "482913";
 
 pub(super) fn message() -> OutgoingCode {
     OutgoingCode {
@@ -49,7 +49,7 @@ fn gateway(name: &str, text: &str, base_url: &str) -> Gateway {
     Gateway::new(name, &configured(text, &settings), clock, None).expect("a gateway")
 }
 
-async fn answering(template: ResponseTemplate) -> MockServer {
+pub(super) async fn answering(template: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(template).mount(&server).await;
     server
@@ -59,7 +59,7 @@ async fn send(base_url: &str) -> Result<Receipt, SendError> {
     gateway("test", MINIMAL, base_url).send(&message()).await
 }
 
-fn body(text: &str) -> ResponseTemplate {
+pub(super) fn body(text: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_string(text)
 }
 
@@ -222,6 +222,18 @@ async fn a_country_that_the_recipe_does_not_serve_is_the_next_providers() {
     let error = gateway("test", &text, &server.uri()).send(&message()).await.expect_err("not served");
     assert_eq!(error.kind(), "unroutable");
     assert_eq!(server.received_requests().await.expect("requests").len(), 0);
+}
+
+#[tokio::test]
+async fn a_message_in_letters_that_the_gateway_cannot_send_is_the_next_providers() {
+    let server = answering(body("{\"status\": \"ok\"}")).await;
+    let text = MINIMAL.replace("[limits]", "[limits]\ncharset = \"gsm7\"");
+    let gateway = gateway("test", &text, &server.uri());
+    let mut cyrillic = message();
+    cyrillic.text.body = Zeroizing::new("Код 482913".to_owned());
+    assert_eq!(gateway.send(&cyrillic).await.expect_err("not GSM").kind(), "unroutable");
+    assert_eq!(server.received_requests().await.expect("requests").len(), 0);
+    gateway.send(&message()).await.expect("GSM");
 }
 
 #[tokio::test]

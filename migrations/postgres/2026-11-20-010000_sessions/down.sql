@@ -1,0 +1,2 @@
+ALTER TABLE challenges DROP COLUMN channel;
+DROP TABLE sessions;

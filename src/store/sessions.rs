@@ -1,0 +1,284 @@
+//! Sessions: logins that live on.
+//!
+//! Guarantees: a refresh token is spent once, by one guarded statement whose row count is the answer; what ended never
+//! lives again, because every statement that changes a session asks for one that is live.
+
+mod end;
+
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel::sql_types::BigInt;
+
+pub use self::end::{end, end_by_chat_token, end_others, end_replaced, end_reused, end_user};
+use super::connection::{AnyConnection, on_each};
+use super::prepared::{changed_row, found_its_row, prepared};
+use super::schema::sessions::{self, dsl};
+use crate::domain::address::Address;
+use crate::domain::challenge::Dialect;
+use crate::domain::channel::Channel;
+use crate::domain::ids::{ChallengeId, SecretHash, SessionId, UserId};
+use crate::domain::refresh::Successor;
+use crate::domain::session::{DeviceLabel, Lifetimes, Rotation, Session};
+use crate::domain::time::{Timestamp, millis};
+
+/// More are not shown.
+const MAX_LISTED: i64 = 100;
+
+/// A session to be.
+#[derive(Clone)]
+pub struct NewSession {
+    /// Its public name.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// The set of apps that share an upstream.
+    pub realm: String,
+    /// The app that they logged in to.
+    pub app_id: String,
+    /// What they proved to hold.
+    pub address: Address,
+    /// The login that it is born of.
+    pub challenge: ChallengeId,
+    /// How the code came, where that is known.
+    pub channel: Option<Channel>,
+    /// What the device calls itself.
+    pub label: Option<DeviceLabel>,
+    /// Where they logged in from.
+    pub network: String,
+    /// Now.
+    pub created_at: Timestamp,
+    /// Its end, if it is not used.
+    pub expires_at: Timestamp,
+    /// What it is found by again.
+    pub hold: Hold,
+}
+
+/// What a client holds of its session, and so the wire that it is on.
+#[derive(Clone)]
+pub enum Hold {
+    /// `/v1`: a refresh token.
+    Refresh {
+        /// Of what all its successors share.
+        family: SecretHash,
+        /// Of the first one.
+        token: SecretHash,
+    },
+    /// The mesibo dialect: the chat token alone.
+    ChatToken(SecretHash),
+}
+
+impl Hold {
+    fn dialect(&self) -> Dialect {
+        match self {
+            Self::Refresh { .. } => Dialect::V1,
+            Self::ChatToken(_) => Dialect::Mesibo,
+        }
+    }
+}
+
+/// A refresh token that is to be spent.
+#[derive(Clone)]
+pub struct Spend {
+    /// Of what it shares with its successors.
+    pub family: SecretHash,
+    /// Of the token.
+    pub token: SecretHash,
+    /// Of its child.
+    pub child: SecretHash,
+    /// For whoever presents it again.
+    pub successor: Successor,
+    /// Where it came from.
+    pub network: String,
+}
+
+#[derive(Queryable, Insertable)]
+#[diesel(table_name = sessions, treat_none_as_default_value = false)]
+struct Row {
+    id: String,
+    user_id: String,
+    realm: String,
+    app_id: String,
+    dialect: String,
+    address: String,
+    challenge_id: String,
+    channel: Option<String>,
+    label: Option<String>,
+    network: String,
+    created_at: i64,
+    last_used_at: i64,
+    expires_at: i64,
+    family: Option<Vec<u8>>,
+    refresh_hash: Option<Vec<u8>>,
+    previous_hash: Option<Vec<u8>>,
+    successor: Option<Vec<u8>>,
+    rotated_at: Option<i64>,
+    chat_token_hash: Option<Vec<u8>>,
+    ended_at: Option<i64>,
+    ended_why: Option<String>,
+}
+
+/// Adds a session.
+///
+/// # Errors
+/// The database's.
+pub fn insert(db: &mut AnyConnection, new: &NewSession) -> Result<(), Error> {
+    let row = Row::from(new);
+    found_its_row!(db, diesel::insert_into(dsl::sessions).values(&row), dsl::created_at).map(|_| ())
+}
+
+/// Spends a refresh token that is the current one of a live session: its child takes its place, and the session is
+/// used. None: it is not.
+///
+/// # Errors
+/// The database's.
+pub fn rotate(
+    db: &mut AnyConnection,
+    spend: &Spend,
+    lifetimes: Lifetimes,
+    now: Timestamp,
+) -> Result<Option<Session>, Error> {
+    let at = now.as_millis();
+    let current = dsl::sessions
+        .filter(dsl::family.eq(spend.family.as_bytes()))
+        .filter(dsl::refresh_hash.eq(spend.token.as_bytes()))
+        .filter(dsl::ended_at.is_null())
+        .filter(dsl::expires_at.gt(at));
+    // `Lifetimes::end`, of the birth that the row knows.
+    let (idle_end, whole) = (now.plus(lifetimes.idle).as_millis(), millis(lifetimes.whole));
+    let expires_at =
+        case_when(dsl::created_at.gt(idle_end.saturating_sub(whole)), idle_end.into_sql::<BigInt>())
+            .otherwise(dsl::created_at + whole);
+    let change = (
+        dsl::refresh_hash.eq(spend.child.as_bytes()),
+        dsl::previous_hash.eq(spend.token.as_bytes()),
+        dsl::successor.eq(spend.successor.as_bytes()),
+        dsl::rotated_at.eq(at),
+        dsl::last_used_at.eq(at),
+        dsl::expires_at.eq(expires_at),
+        dsl::network.eq(&spend.network),
+    );
+    let row = dsl::sessions.filter(dsl::family.eq(spend.family.as_bytes()));
+    let row: Option<Row> = changed_row!(db, diesel::update(current).set(change), sessions::all_columns, row)?;
+    row.map(Row::into_session).transpose()
+}
+
+/// The session whose refresh tokens share this, in whatever state it is.
+///
+/// # Errors
+/// The database's.
+pub fn find_family(db: &mut AnyConnection, family: &SecretHash) -> Result<Option<Session>, Error> {
+    let named = dsl::sessions.filter(dsl::family.eq(family.as_bytes()));
+    let row = on_each!(db, c => prepared!(named).get_result::<Row>(c).optional())?;
+    row.map(Row::into_session).transpose()
+}
+
+/// A session of this user, while it is live.
+///
+/// # Errors
+/// The database's.
+pub fn find_live(
+    db: &mut AnyConnection,
+    id: &SessionId,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Option<Session>, Error> {
+    let named = dsl::sessions.filter(dsl::id.eq(id.as_str())).filter(dsl::user_id.eq(user.as_str()));
+    let row = on_each!(db, c => prepared!(named).get_result::<Row>(c).optional())?;
+    Ok(row.map(Row::into_session).transpose()?.filter(|session| session.is_live(now)))
+}
+
+/// The live sessions of a user, last used first.
+///
+/// # Errors
+/// The database's.
+pub fn list(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Result<Vec<Session>, Error> {
+    let live = dsl::sessions
+        .filter(dsl::user_id.eq(user.as_str()))
+        .filter(dsl::ended_at.is_null())
+        .filter(dsl::expires_at.gt(now.as_millis()))
+        .order((dsl::last_used_at.desc(), dsl::id.desc()))
+        .limit(MAX_LISTED);
+    let rows = on_each!(db, c => live.load::<Row>(c))?;
+    rows.into_iter().map(Row::into_session).collect()
+}
+
+/// Whether a user has a live session of the mesibo dialect, which gets no second token without a code.
+///
+/// # Errors
+/// The database's.
+pub fn has_mesibo(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Result<bool, Error> {
+    let live = dsl::sessions
+        .filter(dsl::user_id.eq(user.as_str()))
+        .filter(dsl::ended_at.is_null())
+        .filter(dsl::expires_at.gt(now.as_millis()))
+        .filter(dsl::dialect.eq(Dialect::Mesibo.as_str()));
+    on_each!(db, c => diesel::select(diesel::dsl::exists(live)).get_result(c))
+}
+
+impl From<&NewSession> for Row {
+    fn from(new: &NewSession) -> Self {
+        let bytes = |hash: &SecretHash| Some(hash.as_bytes().to_vec());
+        let (family, refresh_hash, chat_token_hash) = match &new.hold {
+            Hold::Refresh { family, token } => (bytes(family), bytes(token), None),
+            Hold::ChatToken(token) => (None, None, bytes(token)),
+        };
+        Self {
+            id: new.id.as_str().to_owned(),
+            user_id: new.user.as_str().to_owned(),
+            realm: new.realm.clone(),
+            app_id: new.app_id.clone(),
+            dialect: new.hold.dialect().as_str().to_owned(),
+            address: new.address.as_str().to_owned(),
+            challenge_id: new.challenge.as_str().to_owned(),
+            channel: new.channel.map(|channel| channel.as_str().to_owned()),
+            label: new.label.as_ref().map(|label| label.as_str().to_owned()),
+            network: new.network.clone(),
+            created_at: new.created_at.as_millis(),
+            last_used_at: new.created_at.as_millis(),
+            expires_at: new.expires_at.as_millis(),
+            family,
+            refresh_hash,
+            previous_hash: None,
+            successor: None,
+            rotated_at: None,
+            chat_token_hash,
+            ended_at: None,
+            ended_why: None,
+        }
+    }
+}
+
+impl Row {
+    fn into_session(self) -> Result<Session, Error> {
+        let id = self.id.clone();
+        self.decode()
+            .ok_or_else(|| Error::DeserializationError(format!("session {id} cannot be read").into()))
+    }
+
+    fn decode(self) -> Option<Session> {
+        let rotation = match (self.previous_hash, self.successor, self.rotated_at) {
+            (Some(spent), Some(successor), Some(at)) => Some(Rotation {
+                spent: SecretHash::from_bytes(&spent)?,
+                successor: Successor::from_bytes(&successor)?,
+                at: Timestamp::from_millis(at),
+            }),
+            _ => None,
+        };
+        Some(Session {
+            id: SessionId::from_stored(self.id),
+            user: UserId::from_stored(self.user_id),
+            realm: self.realm,
+            app_id: self.app_id,
+            address: Address::from_stored(self.address)?,
+            channel: self.channel.as_deref().and_then(Channel::parse),
+            label: self.label.map(DeviceLabel::from_stored),
+            network: self.network,
+            created_at: Timestamp::from_millis(self.created_at),
+            last_used_at: Timestamp::from_millis(self.last_used_at),
+            expires_at: Timestamp::from_millis(self.expires_at),
+            ended_at: self.ended_at.map(Timestamp::from_millis),
+            rotation,
+        })
+    }
+}
