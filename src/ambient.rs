@@ -25,6 +25,13 @@ pub trait Entropy: Send + Sync {
     fn fill(&self, buffer: &mut [u8]);
 }
 
+/// A number between 0 and 1, both excluded, all as likely.
+pub(crate) fn uniform(entropy: &dyn Entropy) -> f64 {
+    let mut bytes = [0; 4];
+    entropy.fill(&mut bytes);
+    (f64::from(u32::from_be_bytes(bytes)) + 0.5) / 4_294_967_296.0
+}
+
 /// The operating system's wall clock.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock;

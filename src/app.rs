@@ -3,6 +3,9 @@
 //! Guarantees: a start either succeeds whole or says what to change. A stop turns readiness off, takes no new
 //! connections, finishes what is in flight within its deadline, and leaves the store with everything written.
 
+mod parts;
+mod reload;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -11,23 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
+use arc_swap::ArcSwap;
 
+use crate::admin::Reloads;
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
-use crate::delivery::{self, Callbacks, Courier, Messages, Provider, Receipts};
-use crate::domain::ids::MessageId;
-use crate::domain::pepper::{CodeHasher, PepperError, Peppers};
-use crate::domain::receipt::PathKeys;
-use crate::http::{Gateway, Health, Listener, PublicUrl, Serving, TrustedProxies};
-use crate::keys::{AccessTokens, KeyFileError};
-use crate::login::{Login, Pace, Realm};
-use crate::session::Sessions;
+use crate::config::{Config, Source};
+use crate::delivery::{self, Provider};
+use crate::domain::pepper::PepperError;
+use crate::http::{Gateway, Listener, PublicUrl, Serving};
+use crate::keys::KeyFileError;
+use crate::login::Login;
 use crate::store::{Store, StoreError};
-use crate::telemetry::Metrics;
-use crate::upstream::{self, Surroundings, Upstream};
+use crate::upstream::{self, Upstream};
 use crate::{admin, http, jobs};
+use parts::Parts;
+pub(crate) use parts::read_pepper;
+use reload::Reloader;
 
 /// What the process takes from outside. Tests put their own in.
 pub struct World {
@@ -39,6 +41,8 @@ pub struct World {
     pub providers: Option<Vec<Arc<dyn Provider>>>,
     /// Backends in place of the configured ones, by name.
     pub upstreams: BTreeMap<String, Arc<dyn Upstream>>,
+    /// Where the configuration came from, to read it again; without it, it never changes.
+    pub source: Option<Source>,
     /// Between two looks for messages that did not arrive.
     pub look_every: Duration,
 }
@@ -52,6 +56,7 @@ impl World {
             entropy: Arc::new(SystemEntropy),
             providers: None,
             upstreams: BTreeMap::new(),
+            source: None,
             look_every: jobs::LOOK_FOR_LOST_EVERY,
         }
     }
@@ -106,13 +111,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct App {
     public: Serving,
     admin: Serving,
-    store: Arc<Store>,
-    login: Arc<Login>,
-    health: Arc<Health>,
-    in_flight: Arc<Semaphore>,
+    parts: Arc<Parts>,
+    current: Arc<ArcSwap<Gateway>>,
+    reloads: Reloads,
     max_in_flight: u32,
     shutdown_timeout: Duration,
-    jobs: [tokio::task::JoinHandle<()>; 3],
+    jobs: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl App {
@@ -121,108 +125,49 @@ impl App {
     /// # Errors
     /// [`StartError`], with the fix.
     pub fn start(config: Config, world: World) -> Result<Self, StartError> {
-        let World { clock, entropy, providers, upstreams, look_every } = world;
         // Sockets first: two processes on one port should fail before either touches the database.
         let public_socket = bind(config.server.listen, "server.listen")?;
         let admin_socket = bind(config.server.admin_listen, "server.admin_listen")?;
-        let peppers = read_pepper(&config.otp, &*entropy)?;
-        let callbacks = Arc::new(Callbacks::new(config.public_url.clone(), PathKeys::new(&peppers)));
-        let hasher = Arc::new(CodeHasher::new(peppers, config.otp.cost));
-        let store = Arc::new(Store::open(&config.database)?);
-        let metrics = Arc::new(Metrics::default());
-        let in_flight = Arc::new(Semaphore::new(usize::try_from(config.server.max_in_flight).unwrap_or(1)));
         let workers = workers(config.server.workers);
-        let apps = Arc::new(config.apps);
-        let issuer = config.public_url.as_str().trim_end_matches('/').to_owned();
-        let tokens = AccessTokens::open(&config.session, issuer, Arc::clone(&apps), Arc::clone(&entropy))?;
-        let tokens = Arc::new(tokens);
-        let messages = Messages::new(config.messages, Arc::clone(&apps));
-        messages.warn_of_long(config.otp.length, config.otp.lifetime);
+        let (source, look_every) = (world.source.clone(), world.look_every);
+        let parts = Arc::new(Parts::open(&config, world, workers)?);
+        let current = Arc::new(ArcSwap::from_pointee(parts.build(&config)?));
+        let (reloads, asked) = Reloads::new();
 
-        let surroundings = Surroundings {
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-            metrics: Arc::clone(&metrics),
-        };
-        let realms = build_realms(&config.upstreams, upstreams, &surroundings)?;
-        let sessions = Arc::new(Sessions {
-            store: Arc::clone(&store),
-            realms: realms.clone(),
-            tokens: Arc::clone(&tokens),
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-            lifetimes: config.session.lifetimes,
-            chat_tokens: config.session.chat_tokens,
-            metrics: Arc::clone(&metrics),
-        });
-        let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
-        let health = Arc::new(Health::new(Arc::clone(&store), backends.collect()));
-        let providers =
-            providers.map_or_else(|| delivery::build(&config.providers, &clock, Some(&callbacks)), Ok)?;
-        let receipts = Receipts::new(&config.providers, callbacks)?;
-        let login = Arc::new(Login {
-            store: Arc::clone(&store),
-            courier: Courier::new(providers, config.routes),
-            messages,
-            realms,
-            hasher,
-            hashing: Arc::new(Semaphore::new(workers)),
-            clock: Arc::clone(&clock),
-            entropy,
-            otp: config.otp,
-            apps: Arc::clone(&apps),
-            policy: config.policy,
-            email: config.email,
-            limits: config.limits,
-            metrics: Arc::clone(&metrics),
-            pace: Pace::default(),
-            receipts,
-            tokens: Arc::clone(&tokens),
-            lifetimes: config.session.lifetimes,
-        });
-        let gateway = web::Data::new(Gateway {
-            login: Arc::clone(&login),
-            sessions,
-            tokens: Arc::clone(&tokens),
-            apps,
-            texts: config.mesibo,
-            proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
-            in_flight: Arc::clone(&in_flight),
-            body_timeout: config.server.body_timeout,
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            health: Arc::clone(&health),
-        });
-
-        let probes = web::Data::new(Arc::clone(&health));
-        let public_url = web::Data::new(PublicUrl(config.public_url));
+        let probes = web::Data::new(Arc::clone(&parts.health));
+        let public_url = web::Data::new(PublicUrl(config.public_url.clone()));
         let public = {
-            let probes = probes.clone();
+            let (probes, gateway) = (probes.clone(), web::Data::from(Arc::clone(&current)));
+            let apps = config.apps.clone();
             let configure = move |routes: &mut web::ServiceConfig| {
                 routes.app_data(gateway.clone()).app_data(probes.clone()).app_data(public_url.clone());
-                http::configure(routes, &gateway.apps);
+                http::configure(routes, &apps);
             };
             listen(public_socket, "server.listen", &config.server, workers, configure)?
         };
-        let counted = web::Data::new(metrics);
+        let counted = web::Data::new(Arc::clone(&parts.metrics));
+        let bell = web::Data::new(reloads.clone());
         let configure = move |routes: &mut web::ServiceConfig| {
-            routes.app_data(probes.clone()).app_data(counted.clone());
+            routes.app_data(probes.clone()).app_data(counted.clone()).app_data(bell.clone());
             admin::configure(routes);
         };
         let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
-        let jobs = start_jobs(&store, clock, tokens, &login, look_every);
+        let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
+        let (max_in_flight, shutdown_timeout) = (config.server.max_in_flight, config.server.shutdown_timeout);
+        let login = {
+            let current = Arc::clone(&current);
+            move || Arc::clone(&current.load().login)
+        };
+        let reloader = Reloader::new(Arc::clone(&parts), Arc::clone(&current), config, source);
+        let jobs = vec![
+            tokio::spawn(jobs::purge_forever(Arc::clone(&store), Arc::clone(&clock))),
+            tokio::spawn(jobs::follow_keys_forever(Arc::clone(&parts.tokens))),
+            tokio::spawn(jobs::keep_board_forever(store, Arc::clone(&parts.board), clock)),
+            tokio::spawn(reloader.follow_forever(asked)),
+            tokio::spawn(jobs::resend_forever(login, look_every)),
+        ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
-        Ok(Self {
-            public,
-            admin,
-            store,
-            login,
-            health,
-            in_flight,
-            max_in_flight: config.server.max_in_flight,
-            shutdown_timeout: config.server.shutdown_timeout,
-            jobs,
-        })
+        Ok(Self { public, admin, parts, current, reloads, max_in_flight, shutdown_timeout, jobs })
     }
 
     /// Where apps connect.
@@ -240,29 +185,34 @@ impl App {
     /// The store, for those who look behind the answers.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
-        &self.store
+        &self.parts.store
     }
 
-    /// The use cases, for those who call them without HTTP.
+    /// The use cases as they are now, for those who call them without HTTP.
     #[must_use]
-    pub fn login(&self) -> &Arc<Login> {
-        &self.login
+    pub fn login(&self) -> Arc<Login> {
+        Arc::clone(&self.current.load().login)
+    }
+
+    /// To have the configuration read again.
+    #[must_use]
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Serves until `stop` is over, then finishes what is in flight.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, store, health, in_flight, max_in_flight, shutdown_timeout, jobs, .. } =
-            self;
+        let Self { public, admin, parts, max_in_flight, shutdown_timeout, jobs, .. } = self;
         let servers = [tokio::spawn(public.server), tokio::spawn(admin.server)];
         stop.await;
         tracing::info!("stopping");
-        health.stop();
+        parts.health.stop();
         public.door.close().await;
         let max_in_flight = usize::try_from(max_in_flight).unwrap_or(usize::MAX);
         // One deadline for all of it: the work, then the writing of its answers. Permits are looked at, not taken:
         // whoever has begun to send a request gets one still.
         let finish = async {
-            while in_flight.available_permits() < max_in_flight {
+            while parts.in_flight.available_permits() < max_in_flight {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             public.door.stop().await;
@@ -280,39 +230,10 @@ impl App {
         for job in jobs {
             job.abort();
         }
-        store.close().await;
+        jobs::write_outcomes(&parts.store, &parts.board).await;
+        parts.store.close().await;
         tracing::info!("stopped");
     }
-}
-
-/// Every backend, ready to be called; those that are given take the place of the configured ones.
-fn build_realms(
-    configured: &BTreeMap<String, UpstreamConfig>,
-    given: BTreeMap<String, Arc<dyn Upstream>>,
-    surroundings: &Surroundings,
-) -> Result<BTreeMap<String, Realm>, upstream::BuildError> {
-    let mut built = upstream::build(configured, surroundings)?;
-    built.extend(given);
-    let realm = |(name, config): (&String, &UpstreamConfig)| {
-        let upstream = Arc::clone(built.get(name)?);
-        Some((name.clone(), Realm { upstream, deadline: config.deadline() }))
-    };
-    Ok(configured.iter().filter_map(realm).collect())
-}
-
-/// What happens without anybody asking.
-fn start_jobs(
-    store: &Arc<Store>,
-    clock: Arc<dyn Clock>,
-    tokens: Arc<AccessTokens>,
-    login: &Arc<Login>,
-    look_every: Duration,
-) -> [tokio::task::JoinHandle<()>; 3] {
-    [
-        tokio::spawn(jobs::purge_forever(Arc::clone(store), clock)),
-        tokio::spawn(jobs::follow_keys_forever(tokens)),
-        tokio::spawn(jobs::resend_forever(Arc::clone(login), look_every)),
-    ]
 }
 
 fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
@@ -341,20 +262,4 @@ where
 fn workers(configured: u32) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     usize::try_from(configured).ok().filter(|workers| *workers > 0).unwrap_or_else(cores)
-}
-
-/// The pepper; in development it is made where there is none.
-pub(crate) fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> {
-    match &otp.pepper {
-        PepperSource::Given(text) => Ok(Peppers::parse(text.expose_secret())?),
-        PepperSource::Generated(path) => {
-            let unique = MessageId::generate(entropy);
-            let file = secret_file::read_or_create(path, &Peppers::generate(entropy), unique.as_str());
-            let file = file.map_err(|error| StartError::PepperFile { path: path.clone(), error })?;
-            if file.created {
-                tracing::warn!(path = %path.display(), "made a pepper for development: keep the file, codes are hashed under it");
-            }
-            Ok(Peppers::parse(&file.text)?)
-        }
-    }
 }

@@ -8,6 +8,8 @@ mod guard;
 mod import;
 mod keys;
 mod provider;
+mod reload;
+mod ruling;
 mod serve;
 mod upstream;
 
@@ -20,7 +22,8 @@ use clap::{Parser, Subcommand};
 
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::app::StartError;
-use crate::config::{Config, ConfigError, JwtKey, Mode, REFERENCE, UpstreamConfig};
+use crate::config::{Config, ConfigError, JwtKey, Mode, REFERENCE, Source, UpstreamConfig};
+use crate::domain::selection::Says;
 use crate::store::purge::Chore;
 use crate::store::{Store, StoreError};
 use crate::upstream::Surroundings;
@@ -41,6 +44,8 @@ struct Cli {
 enum Command {
     /// Serve (also without any command).
     Serve,
+    /// Have the server that runs read its configuration again. SIGHUP does so, too.
+    Reload,
     /// Run one whole login against itself, and print each exchange.
     Demo,
     /// Look at the configuration.
@@ -90,6 +95,12 @@ enum ProviderCommand {
     },
     /// Show where gateways report to, for those that have one address for all messages.
     Receipts,
+    /// Send nothing through one, on all nodes. It is recorded.
+    Disable(ruling::Words),
+    /// Try one first, wherever a route names it, on all nodes. It is recorded.
+    Promote(ruling::Words),
+    /// Take back what was said of one. It is recorded.
+    Enable(ruling::Words),
     /// Send one message for real, and show what leaves (without secrets) and what comes back.
     SendTest {
         /// Its name in the configuration.
@@ -210,7 +221,11 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             )?;
         }
         Command::Demo => demo::run(out).await?,
-        Command::Serve => serve::run(load()?, out).await?,
+        Command::Serve => {
+            let source = Source { file: cli.config.clone(), variables: ambient::environment() };
+            serve::run(source, out).await?;
+        }
+        Command::Reload => reload::run(&load()?, out).await?,
         Command::Migrate => {
             open_store(&load()?)?.close().await;
             writeln!(out, "The schema is up to date.")?;
@@ -234,6 +249,18 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Provider(ProviderCommand::Receipts) => provider::receipts(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::SendTest { name, to, text }) => {
             provider::send_test(&load()?, &name, &to, text, out).await?;
+        }
+        Command::Provider(ProviderCommand::Disable(words)) => {
+            let config = load()?;
+            ruling::say(&config, &open_store(&config)?, words, Some(Says::Disabled), out).await?;
+        }
+        Command::Provider(ProviderCommand::Promote(words)) => {
+            let config = load()?;
+            ruling::say(&config, &open_store(&config)?, words, Some(Says::Promoted), out).await?;
+        }
+        Command::Provider(ProviderCommand::Enable(words)) => {
+            let config = load()?;
+            ruling::say(&config, &open_store(&config)?, words, None, out).await?;
         }
         Command::Upstream(UpstreamCommand::List) => upstream::list(&load()?, out)?,
         Command::Upstream(UpstreamCommand::Check { name }) => upstream::check(&load()?, &name, out).await?,
@@ -260,6 +287,7 @@ fn purged(chore: Chore) -> &'static str {
         Chore::Sessions => "sessions forgotten",
         Chore::Guards => "guards forgotten",
         Chore::Budgets => "send limits forgotten",
+        Chore::ProviderOutcomes => "hours of what became of messages forgotten",
         Chore::Audit => "records forgotten",
     }
 }

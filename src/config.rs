@@ -8,6 +8,7 @@
 mod apps;
 mod messages;
 mod otp;
+mod prices;
 mod providers;
 mod reader;
 mod recipes;
@@ -21,7 +22,7 @@ mod upstreams;
 mod vars;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -29,13 +30,15 @@ use url::Url;
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
 pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
-pub use providers::{ConsoleProvider, ProviderConfig};
+pub use prices::PriceBook;
+pub use providers::{ConsoleProvider, ProviderConfig, Terms};
 pub use reader::Problem;
 pub use recipes::{BASE_URL, Charset, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
 pub(crate) use recipes::{is_near, whole};
-pub use routes::Routes;
+pub use routes::{Line, Routes, Trip, Way};
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
+pub(crate) use setting::parse_duration as duration;
 pub use smtp::{SmtpProvider, SmtpSecurity};
 pub use upstreams::{
     CallLimits, ChatSdkUpstream, ExpiryUnit, HttpCall, HttpCalls, HttpFormat, HttpUpstream, IdRule,
@@ -96,8 +99,14 @@ pub struct Config {
     pub recipes: Recipes,
     /// The ways out, by name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// What each of them may be given, by name.
+    pub terms: BTreeMap<String, Terms>,
     /// Which provider is tried first, per channel.
     pub routes: Routes,
+    /// What messages cost.
+    pub prices: PriceBook,
+    /// Every file and folder that was read for all this.
+    pub files: BTreeSet<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -132,6 +141,25 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
+/// Where a configuration comes from, so that it can be read again.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The named file.
+    pub file: Option<PathBuf>,
+    /// The variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// With everything that is wrong, not just the first.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file.as_deref(), &self.variables)
+    }
+}
+
 impl Config {
     /// Reads the named file (or [`DEFAULT_FILE`] where it exists) and the variables.
     ///
@@ -151,7 +179,9 @@ impl Config {
             let line = before.matches('\n').count() + 1;
             ConfigError::Syntax { path: path.clone(), line, message: error.message().to_owned() }
         })?;
-        Self::parse(table, &path.display().to_string(), variables)
+        let mut config = Self::parse(table, &path.display().to_string(), variables)?;
+        config.files.insert(path);
+        Ok(config)
     }
 
     /// Reads a table that stands for the file `source`, and the variables.
@@ -210,10 +240,16 @@ impl Config {
         let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);
         let recipes = recipes::read(&root);
-        let providers = providers::read_providers(&root, assumed, &recipes);
+        let (providers, terms) = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers);
         let reach = vars::Reach { apps: &apps, texts: &messages, policy: &policy, routes: &routes };
         vars::check(&root, &providers, &reach);
+        let prices = prices::read_prices(&root, providers.keys());
+        if limits.spend_per_day.is_some() && prices.providers.is_empty() {
+            let fix =
+                "limits.spend_per_day counts what messages cost: write [prices.NAME] for your providers";
+            root.problem("prices", fix);
+        }
         root.finish();
         Some(Self {
             mode: mode?,
@@ -232,7 +268,10 @@ impl Config {
             upstreams: upstreams.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
             recipes,
             providers: providers.into_iter().map(|(name, one)| Some((name, one?))).collect::<Option<_>>()?,
+            terms,
             routes,
+            prices,
+            files: document.files(),
         })
     }
 }

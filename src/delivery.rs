@@ -3,7 +3,9 @@
 //! Guarantees: one [`OutgoingCode`] is offered to the providers of its route in their order, until one may have
 //! accepted it. Nothing is sent a second time after an uncertain answer, and nothing waits past the deadline.
 
+mod board;
 mod console;
+mod lane;
 mod messages;
 mod receipts;
 pub(crate) mod recipe;
@@ -16,9 +18,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use self::board::{Board, Hour, Pair, hour_of};
 pub use self::messages::{Long, Messages, Occasion, Text};
 pub use self::receipts::{CallIn, Callbacks, Door, Method, Notice, Progress, Reading, Receipts, Reply};
-pub use self::route::{Courier, Report};
+pub use self::route::{Courier, Plan, Report, Rules, Surroundings};
 use crate::ambient::Clock;
 use crate::config::ProviderConfig;
 use crate::domain::address::Address;

@@ -5,6 +5,7 @@
 //! in exactly one function.
 
 pub mod address;
+pub mod breaker;
 pub mod challenge;
 pub mod channel;
 pub mod claims;
@@ -18,12 +19,14 @@ pub mod keyring;
 pub mod limits;
 pub mod locale;
 pub mod message;
+pub mod money;
 pub mod network;
 pub mod pepper;
 pub mod phone;
 pub mod receipt;
 pub mod refresh;
 pub mod segments;
+pub mod selection;
 pub mod session;
 pub mod template;
 pub mod time;

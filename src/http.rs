@@ -19,14 +19,18 @@ mod server;
 mod v1;
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
+use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix_web::dev::Payload;
+use actix_web::error::ErrorInternalServerError;
 use actix_web::http::header::ACCEPT_LANGUAGE;
-use actix_web::{HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
@@ -38,13 +42,14 @@ pub use self::problem::PublicUrl;
 pub use self::server::{Door, Listener, Serving, serve};
 use crate::ambient::Clock;
 use crate::config::{Apps, ClientTexts};
+use crate::domain::breaker::Circuit;
 use crate::domain::network::ClientIp;
 use crate::keys::AccessTokens;
 use crate::login::Login;
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::telemetry::{InFlight, Metrics, chain};
-use crate::upstream::{Circuit, Upstream};
+use crate::upstream::Upstream;
 
 /// What handlers share.
 pub struct Gateway {
@@ -59,7 +64,7 @@ pub struct Gateway {
     /// What the mesibo dialect adds to its answers.
     pub texts: ClientTexts,
     /// Whose word on a client's address counts.
-    pub proxies: TrustedProxies,
+    pub proxies: Arc<TrustedProxies>,
     /// One permit for each request that is worked on.
     pub in_flight: Arc<Semaphore>,
     /// For a request's body.
@@ -72,12 +77,42 @@ pub struct Gateway {
     pub health: Arc<Health>,
 }
 
+/// What handlers share now: it is taken once for a request, which sees one configuration from beginning to end.
+#[derive(Clone)]
+pub struct Current(Arc<Gateway>);
+
+impl Deref for Current {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
+}
+
+impl FromRequest for Current {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let shared = request.app_data::<web::Data<ArcSwap<Gateway>>>();
+        // It is there: whoever configures the routes puts it there.
+        ready(
+            shared
+                .map(|shared| Self(shared.load_full()))
+                .ok_or_else(|| ErrorInternalServerError("no gateway")),
+        )
+    }
+}
+
 /// Whether this process should be sent requests.
 pub struct Health {
     store: Arc<Store>,
-    backends: BTreeMap<String, Arc<dyn Upstream>>,
+    backends: ArcSwap<Backends>,
     stopping: AtomicBool,
 }
+
+/// The chat backends, by name.
+pub type Backends = BTreeMap<String, Arc<dyn Upstream>>;
 
 /// Who sent a request, as far as it tells.
 struct Asker {
@@ -115,13 +150,19 @@ impl Gateway {
 impl Health {
     /// Up.
     #[must_use]
-    pub fn new(store: Arc<Store>, backends: BTreeMap<String, Arc<dyn Upstream>>) -> Self {
-        Self { store, backends, stopping: AtomicBool::new(false) }
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store, backends: ArcSwap::default(), stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on these are the backends.
+    pub fn show(&self, backends: Backends) {
+        self.backends.store(Arc::new(backends));
     }
 
     /// Whether each backend is called, by name; those that are no network away are left out.
-    fn circuits(&self) -> impl Iterator<Item = (&str, Circuit)> {
-        self.backends.iter().filter_map(|(name, backend)| Some((name.as_str(), backend.circuit()?)))
+    fn circuits(&self) -> Vec<(String, Circuit)> {
+        let backends = self.backends.load();
+        backends.iter().filter_map(|(name, backend)| Some((name.clone(), backend.circuit()?))).collect()
     }
 
     /// From now on the answer is no.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ambient::Clock;
+use crate::delivery::{Board, hour_of};
 use crate::keys::AccessTokens;
 use crate::login::Login;
 use crate::store::purge::{self, BATCH, Chore};
-use crate::store::{Abort, Store, StoreError};
+use crate::store::{Abort, AnyConnection, Store, StoreError, providers};
 use crate::telemetry::chain;
 
 /// Between two purges.
@@ -20,10 +21,12 @@ const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(10);
 pub const LOOK_FOR_LOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends the codes of messages again that did not arrive, until it is dropped.
-pub async fn resend_forever(login: Arc<Login>, every: Duration) {
+///
+/// `current` is asked each time: a reload puts another in its place.
+pub async fn resend_forever(current: impl Fn() -> Arc<Login>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        if let Err(error) = login.resend_overdue().await {
+        if let Err(error) = current().resend_overdue().await {
             tracing::warn!(
                 error = chain(&error),
                 "nobody looked for messages that did not arrive; it is tried again"
@@ -39,6 +42,56 @@ pub async fn follow_keys_forever(tokens: Arc<AccessTokens>) {
         let tokens = Arc::clone(&tokens);
         // It panics nowhere, and is cancelled only where the process stops.
         let _ = tokio::task::spawn_blocking(move || tokens.reload()).await;
+    }
+}
+
+/// Between two looks at what other nodes and operators wrote of providers.
+const BOARD_EVERY: Duration = Duration::from_secs(3);
+
+/// How far back what became of messages counts.
+const OUTCOMES_WINDOW_HOURS: i64 = 24;
+
+/// Writes down what became of messages, and reads what operators and other nodes wrote of providers, until it is
+/// dropped.
+pub async fn keep_board_forever(store: Arc<Store>, board: Arc<Board>, clock: Arc<dyn Clock>) {
+    loop {
+        write_outcomes(&store, &board).await;
+        let since = hour_of(clock.now()) - OUTCOMES_WINDOW_HOURS;
+        let read =
+            move |db: &mut AnyConnection| Ok((providers::rulings(db)?, providers::tallies(db, since)?));
+        match store.read(read).await {
+            Ok((rulings, tallies)) => board.update(rulings, tallies),
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "what is known of providers was not read; it is tried again"
+                );
+            }
+        }
+        tokio::time::sleep(BOARD_EVERY).await;
+    }
+}
+
+/// Writes down what became of messages since the last time.
+pub async fn write_outcomes(store: &Store, board: &Board) {
+    let fresh = Arc::new(board.take_fresh());
+    if fresh.is_empty() {
+        return;
+    }
+    let counts = Arc::clone(&fresh);
+    let write = move |db: &mut AnyConnection| {
+        let mut all = counts.iter();
+        all.try_for_each(|(((provider, country), hour), tally)| {
+            providers::add(db, provider, *country, *hour, *tally)
+        })
+        .map_err(Abort::<std::convert::Infallible>::Failed)
+    };
+    if let Err(error) = store.write(write).await {
+        tracing::warn!(
+            error = chain(&error),
+            "what became of messages was not written down; it is tried again"
+        );
+        board.give_back(Arc::unwrap_or_clone(fresh));
     }
 }
 
@@ -62,7 +115,7 @@ pub async fn purge(store: &Store, clock: &dyn Clock) -> Result<Vec<(Chore, usize
         let mut rows = 0;
         loop {
             let now = clock.now();
-            let batch = move |db: &mut crate::store::AnyConnection| {
+            let batch = move |db: &mut AnyConnection| {
                 purge::run(db, chore, now).map_err(Abort::<std::convert::Infallible>::Failed)
             };
             let Ok(changed) = store.write(batch).await?;

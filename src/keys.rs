@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -77,7 +78,7 @@ pub struct AccessTokens {
     seen: Mutex<Look>,
     issuer: String,
     lifetime: Duration,
-    apps: Arc<Apps>,
+    apps: ArcSwap<Apps>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -113,7 +114,7 @@ impl AccessTokens {
         let seen = look(&path);
         let ring = RwLock::new(Arc::new(read(&path)?));
         let lifetime = config.access_lifetime;
-        Ok(Self { ring, path, seen: Mutex::new(seen), issuer, lifetime, apps, entropy })
+        Ok(Self { ring, path, seen: Mutex::new(seen), issuer, lifetime, apps: ArcSwap::new(apps), entropy })
     }
 
     /// A fresh token.
@@ -145,10 +146,15 @@ impl AccessTokens {
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         let payload = self.ring().open(TokenType::Access, token)?;
         let claims = Claims::parse(&payload, &self.issuer, now)?;
-        if self.apps.find(&claims.app_id).is_none() {
+        if self.apps.load().find(&claims.app_id).is_none() {
             return Err(TokenError::Audience);
         }
         Ok(claims)
+    }
+
+    /// From now on these are the apps that are served.
+    pub fn serve(&self, apps: Arc<Apps>) {
+        self.apps.store(apps);
     }
 
     /// The public keys, for those who verify our tokens themselves (RFC 7517).

@@ -9,6 +9,7 @@ mod birth;
 mod dispatch;
 mod draft;
 mod mint;
+mod note;
 mod pace;
 mod receipt;
 mod start;
@@ -109,7 +110,7 @@ pub struct Login {
     /// What came of it all.
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
     /// Where gateways report to.
     pub receipts: Receipts,
     /// The tokens of sessions.

@@ -15,6 +15,7 @@ pub mod grants;
 pub mod guards;
 mod pool;
 mod prepared;
+pub mod providers;
 pub mod purge;
 mod readers;
 pub mod reports;

@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
+use crate::domain::money::Money;
 
 /// A subscriber that writes lines of this kind to `writer`.
 pub fn subscriber<W>(log: Log, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
@@ -117,6 +118,9 @@ pub struct Metrics {
     revokes: Family<Labels, Counter>,
     retries: Family<Label, Counter>,
     circuits: Family<Label, Gauge>,
+    provider_circuits: Family<Label, Gauge>,
+    costs: Family<Labels, Counter<f64, AtomicU64>>,
+    reloads: Family<Label, Counter>,
     shed: Counter,
     in_flight: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -154,6 +158,16 @@ impl Default for Metrics {
         let circuits = Family::default();
         let help = "Whether a chat backend is called (0), tried with one call (1), or left alone because it fails (2)";
         registry.register("upstream_circuit", help, circuits.clone());
+        let provider_circuits = Family::default();
+        let help =
+            "Whether a provider is used (0), tried with one message (1), or left alone because it fails (2)";
+        registry.register("provider_circuit", help, provider_circuits.clone());
+        let costs = Family::default();
+        let help = "What messages cost that were taken, or may have been, by provider and currency";
+        registry.register("delivery_cost", help, costs.clone());
+        let reloads = Family::default();
+        let help = "How often the configuration was read again, by whether it is in force";
+        registry.register("config_reloads", help, reloads.clone());
         let shed = Counter::<u64, AtomicU64>::default();
         registry.register("requests_shed", "Requests that were told to come back", shed.clone());
         let in_flight = Gauge::default();
@@ -170,6 +184,9 @@ impl Default for Metrics {
             revokes,
             retries,
             circuits,
+            provider_circuits,
+            costs,
+            reloads,
             shed,
             in_flight,
         }
@@ -227,6 +244,22 @@ impl Metrics {
     /// A backend's circuit changed: 0 is closed, 1 half open, 2 open.
     pub fn set_circuit(&self, realm: &str, state: i64) {
         self.circuits.get_or_create(&[("realm", realm.to_owned())]).set(state);
+    }
+
+    /// A provider's circuit changed: 0 is closed, 1 half open, 2 open.
+    pub fn set_provider_circuit(&self, provider: &str, state: i64) {
+        self.provider_circuits.get_or_create(&[("provider", provider.to_owned())]).set(state);
+    }
+
+    /// A message was taken that costs something.
+    pub fn count_cost(&self, provider: &str, currency: &str, cost: Money) {
+        let labels = [("provider", provider.to_owned()), ("currency", currency.to_owned())];
+        self.costs.get_or_create(&labels).inc_by(cost.units());
+    }
+
+    /// The configuration was read again.
+    pub fn count_reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
     /// A request was told to come back.

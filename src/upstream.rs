@@ -25,13 +25,14 @@ use zeroize::Zeroizing;
 
 use crate::config::UpstreamConfig;
 use crate::domain::address::Address;
+use crate::domain::breaker::Circuit;
 use crate::domain::ids::UserId;
 use crate::domain::time::whole_secs;
 use crate::outbound::{self, ClientError};
 use guarded::Guarded;
 
 pub use crate::outbound::template::LoadError;
-pub use guarded::{Circuit, Surroundings};
+pub use guarded::Surroundings;
 pub use jwt::{ClaimError, JwtError, KeyError};
 
 /// Whom a token is for.

@@ -132,6 +132,7 @@ impl Login {
             provider_id: None,
             error: None,
             due_at: None,
+            failed: Vec::new(),
         };
         deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())
     }

@@ -6,20 +6,29 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::app::{App, World};
-use crate::config::{Config, Mode, UpstreamConfig};
+use crate::config::{Mode, Source, UpstreamConfig};
 use crate::telemetry;
 
-/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
-pub(super) async fn run(config: Config, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once. At SIGHUP the configuration is read again.
+pub(super) async fn run(source: Source, out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
+    let config = source.load()?;
     telemetry::init(config.log);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (mode, apps) = (config.mode, config.apps.clone());
     let local = config.upstreams.values().all(|upstream| matches!(upstream, UpstreamConfig::Jwt(_)));
-    let app = App::start(config, World::real())?;
+    let app = App::start(config, World { source: Some(source), ..World::real() })?;
     if mode == Mode::Development {
         let example = apps.example().unwrap_or("com.messenger.appid");
         hint(out, app.public_address(), example, local)?;
     }
+    let reloads = app.reloads().clone();
+    let reloading = tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            // What came of it is in the log.
+            let _ = reloads.ask().await;
+        }
+    });
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -35,6 +44,7 @@ pub(super) async fn run(config: Config, out: &mut (dyn Write + Send)) -> Result<
         });
     };
     app.run_until(stop).await;
+    reloading.abort();
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::reader::Section;
 use super::upstreams::UpstreamConfig;
 use super::{Mode, upstreams};
 use crate::domain::challenge::Dialect;
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeLength;
 use crate::domain::message::check_app_name;
 
@@ -31,6 +32,9 @@ pub struct App {
     pub origins: Vec<String>,
     /// What messages to its users are like.
     pub messages: AppMessages,
+    /// How codes may travel, in the order in which they are offered. The first that fits an address is used where a
+    /// client names none.
+    pub channels: Vec<Channel>,
     /// A further address of chat tokens, for front ends that exist.
     pub chat_token_path: Option<String>,
 }
@@ -119,6 +123,7 @@ pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Ap
             result: ResultSpelling::Auto,
             origins: any_page(),
             messages: AppMessages::default(),
+            channels: CHANNELS.to_vec(),
             chat_token_path: None,
         };
         return Apps { listed: BTreeMap::new(), any: Some(any) };
@@ -188,6 +193,7 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
             "must hold origins as browsers write them, such as \"https://app.example.com\", or \"*\"",
         );
     }
+    let channels = read_channels(section);
     let chat_token_path = read_chat_token_path(section, &dialects);
     Some(App {
         name: name?,
@@ -196,7 +202,31 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
         result: result?,
         origins,
         messages,
+        channels,
         chat_token_path,
+    })
+}
+
+/// From what most people can read to what few like.
+const CHANNELS: [Channel; 5] =
+    [Channel::Sms, Channel::Whatsapp, Channel::Telegram, Channel::Voice, Channel::Email];
+
+fn read_channels(section: &Section<'_>) -> Vec<Channel> {
+    let words: Option<Vec<String>> = section.optional("channels");
+    let channels = match words {
+        None => Some(CHANNELS.to_vec()),
+        Some(words) => words.iter().map(|word| Channel::parse(word)).collect(),
+    };
+    let is_once = |channels: &Vec<Channel>| {
+        let mut seen = channels.clone();
+        seen.sort_unstable();
+        seen.dedup();
+        !channels.is_empty() && seen.len() == channels.len()
+    };
+    channels.filter(is_once).unwrap_or_else(|| {
+        let known = CHANNELS.map(Channel::as_str).join(", ");
+        section.problem("channels", &format!("must be a list of {known}, each at most once"));
+        CHANNELS.to_vec()
     })
 }
 

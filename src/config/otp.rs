@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Mode;
 use super::reader::Section;
 use super::secret_file::is_readable_by_others;
+use super::{Mode, prices};
 use crate::domain::address::Address;
 use crate::domain::code::CodeLength;
 use crate::domain::guard::AtCap;
 use crate::domain::limits::{Rate, SendWaits};
+use crate::domain::money::DailySpend;
 use crate::domain::pepper::{HashCost, MEMORY_KIB, Peppers};
 use crate::domain::phone::Country;
 
@@ -86,6 +87,8 @@ pub struct Limits {
     pub per_app: Rate,
     /// Messages in all.
     pub overall: Rate,
+    /// What they may cost in all.
+    pub spend_per_day: Option<DailySpend>,
 }
 
 /// A code lives ten minutes at most (NIST SP 800-63B §3.1.3.2).
@@ -188,6 +191,7 @@ pub(super) fn read_limits(root: &Section<'_>) -> Limits {
         per_country: rate("per_country", 20_000, 1),
         per_app: rate("per_app", 50_000, 1),
         overall: rate("overall", 100_000, 1),
+        spend_per_day: prices::read_daily_spend(&section),
     };
     section.finish();
     limits

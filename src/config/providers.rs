@@ -1,13 +1,15 @@
 //! `[providers.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Mode;
 use super::reader::Section;
-use super::recipes::{self, RecipeProvider, Recipes};
+use super::recipes::{self, Charset, RecipeProvider, Recipes};
+use super::routes::read_countries;
 use super::smtp::{self, SmtpProvider};
 use crate::domain::channel::Channel;
+use crate::domain::phone::Country;
 
 /// A way out for codes.
 #[derive(Debug, Clone)]
@@ -32,6 +34,25 @@ impl ProviderConfig {
     }
 }
 
+/// What a provider may be given, whatever its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The countries that it is for; empty is all.
+    pub countries: BTreeSet<Country>,
+    /// The letters that it can carry.
+    pub charset: Charset,
+    /// Messages that it takes in a second, from this process; 0 is any number.
+    pub per_second: u32,
+}
+
+impl Terms {
+    /// Whether it may be given messages to a country.
+    #[must_use]
+    pub fn serve(&self, country: Country) -> bool {
+        self.countries.is_empty() || self.countries.contains(&country)
+    }
+}
+
 /// `kind = "console"`: for testers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleProvider {
@@ -41,22 +62,29 @@ pub struct ConsoleProvider {
 
 const CONSOLE: &str = "console";
 
-/// `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
+/// A `None` is one that is configured, but wrongly: the problem is noted, and routes may still name it.
 pub(super) fn read_providers(
     root: &Section<'_>,
     mode: Mode,
     recipes: &Recipes,
-) -> BTreeMap<String, Option<ProviderConfig>> {
-    let mut providers = BTreeMap::new();
+) -> (BTreeMap<String, Option<ProviderConfig>>, BTreeMap<String, Terms>) {
+    let (mut providers, mut all_terms) = (BTreeMap::new(), BTreeMap::new());
     let sections = root.named("providers");
     let none = sections.is_empty();
     for (name, section) in sections {
         if section.has("recipe") {
             let provider = recipes::read_provider(&section, mode, recipes);
+            let usual = provider.as_ref().map(|provider| Terms {
+                countries: provider.recipe.countries.clone(),
+                charset: provider.recipe.charset,
+                per_second: provider.recipe.per_second,
+            });
+            all_terms.insert(name.clone(), read_terms(&section, usual.unwrap_or_default()));
             section.finish();
             providers.insert(name, provider.map(ProviderConfig::Recipe));
             continue;
         }
+        all_terms.insert(name.clone(), read_terms(&section, Terms::default()));
         let config = match section.optional::<String>("kind").as_deref() {
             Some("console") if mode == Mode::Production => {
                 section.problem("kind", "production does not write codes to its log: configure a gateway");
@@ -83,7 +111,19 @@ pub(super) fn read_providers(
     if none && mode == Mode::Production {
         root.problem("providers", "production needs a way out for codes: write [providers.…]");
     }
-    providers
+    (providers, all_terms)
+}
+
+/// What the operator says, or what the recipe says where they do not.
+fn read_terms(section: &Section<'_>, usual: Terms) -> Terms {
+    let charsets = [("any", Charset::Any), ("gsm7", Charset::Gsm7)];
+    let countries = read_countries(section);
+    let charset = section.choice("charset", "any", &charsets).unwrap_or_default();
+    Terms {
+        countries: if section.has("countries") { countries } else { usual.countries },
+        charset: if section.has("charset") { charset } else { usual.charset },
+        per_second: section.get("per_second", usual.per_second),
+    }
 }
 
 fn read_console(section: &Section<'_>) -> ProviderConfig {

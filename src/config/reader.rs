@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -46,6 +46,8 @@ pub(super) struct Document {
     problems: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with its default; the reference is tested against this.
     asked: RefCell<BTreeMap<String, Option<String>>>,
+    /// Every file that was read.
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 const NOT_SET: &str = "not set";
@@ -67,12 +69,23 @@ impl Document {
             }
         }
         let file_name = file_name.to_owned();
-        Self { root, file_name, problems: RefCell::new(problems), asked: RefCell::default() }
+        Self {
+            root,
+            file_name,
+            problems: RefCell::new(problems),
+            asked: RefCell::default(),
+            files: RefCell::default(),
+        }
     }
 
     /// The whole.
     pub(super) fn root(&self) -> Section<'_> {
         Section { document: self, path: String::new(), node: Some(&self.root), read: RefCell::default() }
+    }
+
+    /// The files that were read so far.
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        self.files.borrow().clone()
     }
 
     /// What is wrong, and which keys were asked for.
@@ -231,6 +244,11 @@ impl<'a> Section<'a> {
         self.has(key) || self.has(&file_key)
     }
 
+    /// A file or a folder is read for this branch: whoever follows the configuration follows it, too.
+    pub(super) fn reads(&self, path: &Path) {
+        self.document.files.borrow_mut().insert(path.to_owned());
+    }
+
     /// Notes that a secret is wrong, at the key that it came by.
     pub(super) fn secret_problem(&self, key: &str, text: &str) {
         let file_key = file_key(key);
@@ -241,6 +259,9 @@ impl<'a> Section<'a> {
         let file_key = file_key(key);
         let inline = self.value::<String>(key);
         let path = self.optional::<PathBuf>(&file_key);
+        if let Some(path) = &path {
+            self.reads(path);
+        }
         match (inline, path) {
             (Some(_), Some(_)) => {
                 self.problem(key, &format!("both it and {file_key} are set; keep one"));

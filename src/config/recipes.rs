@@ -257,6 +257,9 @@ impl Recipes {
 pub(super) fn read(root: &Section<'_>) -> Recipes {
     let mut recipes = Recipes::embedded();
     if let Some(folder) = root.optional::<PathBuf>("providers_dir") {
+        root.reads(&folder);
+        let entries = std::fs::read_dir(&folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).for_each(|file| root.reads(&file));
         for fault in recipes.add_folder(&folder) {
             root.problem("providers_dir", &fault);
         }

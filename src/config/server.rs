@@ -60,6 +60,18 @@ pub enum DatabaseUrl {
     Postgres(SecretString),
 }
 
+impl DatabaseUrl {
+    /// Whether it is the same, to the last letter.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(one), Self::Sqlite(other)) => one == other,
+            (Self::Postgres(one), Self::Postgres(other)) => one.expose_secret() == other.expose_secret(),
+            (Self::Sqlite(_), Self::Postgres(_)) | (Self::Postgres(_), Self::Sqlite(_)) => false,
+        }
+    }
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {

@@ -171,7 +171,8 @@ impl Setting for PathBuf {
 /// From the largest down.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads "250ms", "30s", "5m", "24h" or "180d".
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(digits)?;
     let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;

@@ -8,12 +8,15 @@ mod presets;
 mod problems;
 mod recipes;
 mod reference;
+mod routes;
 mod secrets;
 mod smtp;
 mod values;
 mod vars;
 
 use super::*;
+use crate::domain::address::Address;
+use crate::domain::channel::Channel;
 
 const FILE: &str = "latchkey.toml";
 
@@ -53,4 +56,14 @@ fn only_problem(text: &str) -> String {
     let problems = problems(parse(text));
     assert_eq!(problems.len(), 1, "{text}: {problems:?}");
     problems[0].to_string()
+}
+
+/// Who may be tried for a message, in the written order.
+fn way(routes: &Routes, channel: Channel, to: &str, app_id: &str) -> Vec<String> {
+    let to = Address::parse(to).expect("an address");
+    let way = routes.way(&Trip { channel, to: &to, app_id, locale: "en" });
+    let names = |way: Way<'_>| -> Vec<String> {
+        way.line.providers.iter().map(|(name, _)| name.clone()).take(way.max_tries).collect()
+    };
+    way.map(names).unwrap_or_default()
 }

@@ -6,14 +6,14 @@
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use actix_web::{HttpResponse, web};
 
-use super::Gateway;
+use super::Current;
 
 /// `/.well-known/jwks.json` (RFC 7517 §5).
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.route("/.well-known/jwks.json", web::get().to(jwks));
 }
 
-async fn jwks(gateway: web::Data<Gateway>) -> HttpResponse {
+async fn jwks(gateway: Current) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/jwk-set+json")
         .insert_header((CACHE_CONTROL, "public, max-age=300"))

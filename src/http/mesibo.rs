@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use self::answer::{Answer, Failure, Spelling};
 use self::fields::Fields;
-use super::{Asker, Gateway, body};
+use super::{Asker, Current, Gateway, body};
 use crate::config::{App, ResultSpelling};
 use crate::domain::address::Address;
 use crate::domain::challenge::Dialect;
@@ -34,7 +34,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// Reads the body, then works on it as a task of its own: a client that goes away stops nothing.
-async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn handle(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let now = gateway.clock.now();
     if *request.method() == Method::OPTIONS {
         return answer::preflight();
@@ -59,7 +59,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: web::Data<
     let op = fields.op();
     let Some(turn) = gateway.turn() else { return Answer::fail(&op, Failure::Busy).render(spelling, now) };
     let work = {
-        let gateway = web::Data::clone(&gateway);
+        let gateway = gateway.clone();
         async move {
             let _turn = turn;
             gateway.answer(&fields, app, asker).await

@@ -31,8 +31,9 @@ async fn ready(request: HttpRequest, health: web::Data<Arc<Health>>) -> HttpResp
 
 /// A backend that is down makes no node unready: on another node it is as far down.
 async fn ready_in_detail(request: HttpRequest, health: web::Data<Arc<Health>>) -> HttpResponse {
-    let circuits = health.circuits().map(|(name, circuit)| (name.to_owned(), circuit.as_str().into()));
-    let circuits: Map<String, Value> = circuits.collect();
+    let circuits = health.circuits().into_iter();
+    let circuits: Map<String, Value> =
+        circuits.map(|(name, circuit)| (name, circuit.as_str().into())).collect();
     match health.is_ready().await {
         Ok(()) => HttpResponse::Ok().json(json!({"status": "ok", "upstreams": circuits})),
         Err(_) => Problem::from(Kind::NotReady).with("upstreams", circuits).respond(&request),

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::body::{self, BodyError};
 use super::problem::{Kind, Problem, PublicUrl, not_found};
-use super::{Gateway, on_its_own};
+use super::{Current, on_its_own};
 use crate::delivery::{self, CallIn, Reply};
 use crate::login::Filed;
 use crate::telemetry::chain;
@@ -27,7 +27,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 async fn receive(
     request: HttpRequest,
     payload: web::Payload,
-    gateway: web::Data<Gateway>,
+    gateway: Current,
     public_url: web::Data<PublicUrl>,
 ) -> HttpResponse {
     let part = |name: &str| request.match_info().get(name).map(str::to_owned);
@@ -66,7 +66,7 @@ async fn receive(
         return Problem::from(Kind::Overloaded).retry_after(1).respond(&request);
     };
     let work = {
-        let gateway = web::Data::clone(&gateway);
+        let gateway = Current::clone(&gateway);
         async move {
             let _turn = turn;
             let door = gateway.login.receipts.open(&provider, &token, message.as_deref())?;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::input::Input;
 use super::body::{self, BodyError};
 use super::problem::{Kind, Problem, wrong_method};
-use super::{Asker, Gateway, cors};
+use super::{Asker, Current, Gateway, cors};
 use crate::config::Apps;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -31,7 +31,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
 
 /// An address that takes these methods, such as `"GET, POST"`.
 fn endpoint(path: &str, methods: &'static str) -> Resource {
-    let preflight = move |request: HttpRequest, gateway: web::Data<Gateway>| async move {
+    let preflight = move |request: HttpRequest, gateway: Current| async move {
         cors::preflight(&request, &gateway.apps, methods)
     };
     let other = move |request: HttpRequest| async move { wrong_method(&request, methods) };
@@ -51,13 +51,13 @@ type Reply = (StatusCode, Value);
 async fn with_body<I, F, W>(
     request: HttpRequest,
     payload: web::Payload,
-    gateway: web::Data<Gateway>,
+    gateway: Current,
     work: W,
 ) -> HttpResponse
 where
     I: Input + 'static,
     F: Future<Output = Result<Reply, Problem>> + 'static,
-    W: FnOnce(web::Data<Gateway>, Asker, I) -> F + 'static,
+    W: FnOnce(Current, Asker, I) -> F + 'static,
 {
     let read = match read(payload, &gateway).await {
         Ok(body) => parse::<I>(&request, &body),
@@ -65,7 +65,7 @@ where
     };
     let app_id = read.as_ref().ok().and_then(Input::app_id).map(str::to_owned);
     let asker = gateway.asker(&request);
-    let work = read.map(|input| Box::pin(work(web::Data::clone(&gateway), asker, input)));
+    let work = read.map(|input| Box::pin(work(gateway.clone(), asker, input)));
     let done = on_a_turn(&gateway, work).await;
     render(&request, &gateway, app_id.as_deref(), done)
 }
@@ -74,15 +74,15 @@ where
 async fn without_body<F, W>(
     request: HttpRequest,
     payload: web::Payload,
-    gateway: web::Data<Gateway>,
+    gateway: Current,
     work: W,
 ) -> HttpResponse
 where
     F: Future<Output = Result<Reply, Problem>> + 'static,
-    W: FnOnce(web::Data<Gateway>, Asker) -> F + 'static,
+    W: FnOnce(Current, Asker) -> F + 'static,
 {
     let asker = gateway.asker(&request);
-    let work = read(payload, &gateway).await.map(|_| Box::pin(work(web::Data::clone(&gateway), asker)));
+    let work = read(payload, &gateway).await.map(|_| Box::pin(work(gateway.clone(), asker)));
     let done = on_a_turn(&gateway, work).await;
     render(&request, &gateway, None, done)
 }

@@ -5,16 +5,14 @@
 
 use std::sync::Arc;
 
-use super::draft::{Draft, Letter, Refusal, address_key};
+use super::draft::{Draft, Letter, Refusal};
 use super::start::{Order, Started};
 use super::{Login, LoginError, SEND_DEADLINE};
-use crate::delivery::{Occasion, OutgoingCode, Report, SendError};
+use crate::delivery::{Occasion, OutgoingCode, SendError};
 use crate::domain::challenge::Challenge;
 use crate::domain::code::Code;
-use crate::domain::ids::{ChallengeId, SecretHash};
+use crate::domain::ids::SecretHash;
 use crate::domain::time::Timestamp;
-use crate::store::deliveries::{self, Outcome, Status};
-use crate::store::{budgets, challenges};
 
 /// What a code is sent with, beside its order.
 pub(super) struct Errand<'a> {
@@ -22,8 +20,8 @@ pub(super) struct Errand<'a> {
     pub(super) secret: Option<SecretHash>,
     /// Whether nothing leaves: the address is closed.
     pub(super) withheld: bool,
-    /// Providers that are not tried.
-    pub(super) without: &'a [String],
+    /// Providers that failed the challenge: they come last, and are not tried where nobody asked for the code.
+    pub(super) failed: &'a [String],
 }
 
 /// A code that was written down, and offered.
@@ -54,16 +52,10 @@ impl Login {
             lifetime: self.otp.lifetime,
         });
         let letter = Letter { code: &code, locale: &text.locale, withheld: errand.withheld };
-        let draft = match self.draft(order, errand.secret, current, &letter, now).await? {
-            Ok(draft) => Arc::new(draft),
+        let mut draft = match self.draft(order, errand.secret, current, &letter, now).await? {
+            Ok(draft) => draft,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
-        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
-            Ok(next_send_at) => next_send_at,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-
         let outgoing = OutgoingCode {
             id: draft.delivery.id.clone(),
             to: order.address.clone(),
@@ -73,56 +65,42 @@ impl Login {
             lifetime: self.otp.lifetime,
             text,
         };
+        let mut plan = self.courier.plan(order.channel, &outgoing, errand.failed);
+        // A person may ask for the same way again; by ourselves we take another one, or none.
+        if order.resend_of.is_some() {
+            plan.leave_out(errand.failed);
+            if plan.providers.is_empty() {
+                return Ok(Err(Refusal::NoOtherWay));
+            }
+        }
+        draft.decide(&plan, &self.limits);
+        let draft = Arc::new(draft);
+        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
+        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
+            Ok(next_send_at) => next_send_at,
+            Err(refusal) => {
+                if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
+                    tracing::error!(
+                        alarm = true,
+                        "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
+                    );
+                }
+                return Ok(Err(refusal));
+            }
+        };
+
         let failure = if errand.withheld {
             tokio::time::sleep(self.pace.of(order.channel)).await;
             None
         } else {
             let from = self.clock.now();
-            let report = self.courier.deliver(order.channel, &outgoing, SEND_DEADLINE, errand.without).await;
+            let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
             self.pace.note(order.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft.delivery.challenge, order, &outgoing, report);
+            self.note(&draft, &outgoing, &plan, report);
             failure
         };
         Ok(Ok(Dispatched { draft, next_send_at, failure }))
-    }
-
-    /// Writes down what became of a message. Nobody waits for it: a lost note becomes `unknown` by itself.
-    fn note(&self, challenge: &ChallengeId, order: &Order, message: &OutgoingCode, report: Report) {
-        let (status, provider_id, error) = match report.result {
-            Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
-            Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
-            Err(error) => (Status::Failed, None, Some(error)),
-        };
-        if let Some(error) = &error {
-            tracing::error!(
-                message_id = %message.id,
-                to = message.to.masked(),
-                provider = report.provider,
-                error = %error,
-                "a code was not delivered"
-            );
-        }
-        let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
-        let kind = error.as_ref().map(SendError::kind);
-        self.metrics.count_delivery(report.provider.as_deref(), kind.unwrap_or("accepted"));
-        let now = self.clock.now();
-        let due_at = self.due_at(order.channel, status, report.provider.as_deref(), now);
-        let outcome = Outcome { status, provider: report.provider, provider_id, error: kind, due_at };
-        let (id, rate) = (message.id.clone(), self.limits.per_address);
-        let challenge = challenge.clone();
-        let key = address_key(message.to.as_str());
-        self.store.write_detached("noting a delivery", move |db| {
-            let noted = deliveries::note(db, &id, &outcome, now)?;
-            if noted && outcome.status == Status::Failed {
-                // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
-                challenges::withdraw_code(db, &challenge, &id)?;
-            }
-            if noted && refund {
-                budgets::refund_address(db, &key, rate)?;
-            }
-            Ok(())
-        });
     }
 }
 

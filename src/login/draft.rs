@@ -3,10 +3,12 @@
 use super::start::Order;
 use super::{LEASE_MARGIN, Login, LoginError, PURPOSE, SEND_DEADLINE};
 use crate::config::Limits;
+use crate::delivery::Plan;
 use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
 use crate::domain::code::Code;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash};
 use crate::domain::limits::Rate;
+use crate::domain::money::{DailySpend, Money};
 use crate::domain::pepper::{Binding, Salt};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
@@ -23,6 +25,10 @@ pub(super) enum Refusal {
     Spent(Timestamp),
     /// Another network's fresh code holds the place until then.
     Held(Timestamp),
+    /// The day's money is, perhaps among others.
+    OutOfMoney(Timestamp),
+    /// Only providers that are to be left out would take it.
+    NoOtherWay,
 }
 
 /// A code, and what is written down of the message that carries it.
@@ -45,8 +51,10 @@ pub(super) struct Draft {
     place: Place,
     budgets: Vec<(String, Spend)>,
     event: Event,
-    realm: String,
-    app_id: String,
+    pub(super) realm: String,
+    pub(super) app_id: String,
+    /// Which way it is to go, for the record.
+    way: String,
 }
 
 /// Where the code goes.
@@ -64,6 +72,7 @@ enum Spend {
     Network,
     Site,
     Plain(Rate),
+    Money(DailySpend, Money),
 }
 
 impl Spend {
@@ -75,6 +84,7 @@ impl Spend {
             Self::Network => budget.network_opens_at(unverified, total),
             Self::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
             Self::Plain(rate) => budget.opens_at(rate),
+            Self::Money(limit, amount) => budget.money_opens_at(limit, amount),
         }
     }
 }
@@ -184,11 +194,23 @@ impl Login {
             },
             realm: start.realm.clone(),
             app_id: start.app_id.clone(),
+            way: String::new(),
         }))
     }
 }
 
 impl Draft {
+    /// Takes down which way the message is to go, and what it may cost.
+    pub(super) fn decide(&mut self, plan: &Plan, limits: &Limits) {
+        self.way = plan.to_string();
+        if let Some(limit) = limits.spend_per_day
+            && self.event != Event::CodeWithheld
+        {
+            // Last: everybody needs this row.
+            self.budgets.push((MONEY_KEY.to_owned(), Spend::Money(limit, plan.dearest())));
+        }
+    }
+
     /// Writes all of it; when the next message may go.
     pub(super) fn commit(
         &self,
@@ -212,13 +234,14 @@ impl Draft {
             return Err(Abort::Refused(Refusal::Changed));
         }
         deliveries::insert(db, &self.delivery)?;
+        let detail = format!("{} {}", self.delivery.id, self.way);
         let about = Subject {
             realm: Some(&self.realm),
             app_id: Some(&self.app_id),
             address: Some(self.delivery.address.as_str()),
             challenge: Some(self.delivery.challenge.as_str()),
             network: Some(&self.delivery.network),
-            detail: Some(self.delivery.id.as_str()),
+            detail: Some(&detail),
             user: None,
         };
         audit::record(db, self.event, about, now)?;
@@ -248,7 +271,7 @@ fn spend_all(
     now: Timestamp,
 ) -> Result<Timestamp, Abort<Refusal>> {
     let mut next_send_at = now;
-    let mut longest = None;
+    let (mut longest, mut out_of_money) = (None, false);
     let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
     for (key, spend) in keys {
         let spent = match spend {
@@ -264,13 +287,19 @@ fn spend_all(
             Spend::Network => budgets::spend_network(db, key, unverified, total, now)?,
             Spend::Site => budgets::spend_network(db, key, unverified.tenfold(), total.tenfold(), now)?,
             Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
+            Spend::Money(limit, amount) => budgets::spend_money(db, key, *limit, *amount, now)?,
         };
         if !spent {
             let opens_at = budgets::find(db, key)?.map_or(now, |budget| spend.opens_at(&budget, limits));
+            out_of_money |= matches!(spend, Spend::Money(..));
             longest = longest.max(Some(opens_at));
         }
     }
-    longest.map_or(Ok(next_send_at), |until| Err(Abort::Refused(Refusal::Spent(until))))
+    match longest {
+        None => Ok(next_send_at),
+        Some(until) if out_of_money => Err(Abort::Refused(Refusal::OutOfMoney(until))),
+        Some(until) => Err(Abort::Refused(Refusal::Spent(until))),
+    }
 }
 
 /// The budget of an address.
@@ -278,6 +307,9 @@ pub(super) fn address_key(address: &str) -> String {
     // Of a mailbox most servers take every spelling.
     format!("to:{}", address.to_ascii_lowercase())
 }
+
+/// The budget of all that costs money.
+pub(super) const MONEY_KEY: &str = "money";
 
 /// The budget of a network.
 pub(super) fn network_key(network: &str) -> String {

@@ -7,8 +7,10 @@
 use futures_util::StreamExt;
 
 use super::dispatch::{Dispatched, Errand};
+use super::draft::Refusal;
 use super::start::{Order, Start};
 use super::{Login, LoginError};
+use crate::config::Trip;
 use crate::delivery::{CallIn, Door, Notice, Progress, Reading, Reply};
 use crate::domain::challenge::{Challenge, State};
 use crate::domain::channel::Channel;
@@ -18,7 +20,7 @@ use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::deliveries::Status;
 use crate::store::reports::{self, Lost, Named, Report};
-use crate::store::{AnyConnection, challenges, guards};
+use crate::store::{AnyConnection, challenges, deliveries, guards};
 
 /// Messages that are sent again at once.
 const AT_ONCE: usize = 8;
@@ -164,12 +166,13 @@ impl Login {
         if guard.is_some_and(|guard| guard.opening(now) != Opening::Open) {
             return Ok(Resent::Denied);
         }
-        let errand = Errand { secret: challenge.secret_hash, withheld: false, without: &failed };
+        let errand = Errand { secret: challenge.secret_hash, withheld: false, failed: &failed };
         Ok(match self.dispatch(&order, &errand, Some(challenge), now).await? {
             Ok(Dispatched { failure: None, .. }) => Resent::Sent,
             Ok(Dispatched { failure: Some(_), .. }) => Resent::Undeliverable,
-            Err(super::draft::Refusal::Changed) => Resent::Over,
-            Err(super::draft::Refusal::Spent(_) | super::draft::Refusal::Held(_)) => Resent::Denied,
+            Err(Refusal::Changed) => Resent::Over,
+            Err(Refusal::NoOtherWay) => Resent::NoOtherWay,
+            Err(Refusal::Spent(_) | Refusal::OutOfMoney(_) | Refusal::Held(_)) => Resent::Denied,
         })
     }
 
@@ -179,7 +182,7 @@ impl Login {
         let read = move |db: &mut AnyConnection| {
             Ok(Circumstances {
                 challenge: challenges::get(db, &id)?,
-                failed: reports::failed_providers(db, &id)?,
+                failed: deliveries::failed_providers(db, &id)?,
                 resends: reports::resends(db, &id)?,
             })
         };
@@ -198,9 +201,12 @@ impl Login {
     /// The next provider of the channel, or else the next channel that has one.
     fn another_way(&self, challenge: &Challenge, lost: &Lost, without: &[String]) -> Option<Order> {
         let leads = |channel: &Channel| {
-            self.courier.offers_without(*channel, challenge.address.country(), &challenge.app_id, without)
+            let (to, app_id, locale) = (&challenge.address, &challenge.app_id, &lost.locale);
+            self.courier.offers_without(&Trip { channel: *channel, to, app_id, locale }, without)
         };
-        let others = self.channels(&challenge.address).into_iter().filter(|channel| *channel != lost.channel);
+        let app = self.apps.find(&challenge.app_id)?;
+        let others = self.channels(app, &challenge.address).into_iter();
+        let others = others.filter(|channel| *channel != lost.channel);
         let channel = std::iter::once(lost.channel).chain(others).find(leads)?;
         let start = Start {
             dialect: challenge.dialect,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::dispatch::{Dispatched, Errand};
 use super::draft::{Refusal, address_key};
 use super::{Login, LoginError, Wait};
+use crate::config::App;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
@@ -14,6 +15,7 @@ use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, Key};
+use crate::store::deliveries;
 use crate::store::{AnyConnection, guards};
 
 /// Somebody asks for a code.
@@ -57,6 +59,8 @@ pub(super) struct Order {
     pub(super) realm: String,
     pub(super) address: Address,
     pub(super) channel: Channel,
+    /// Those that lead to the address, in the order of the app.
+    pub(super) channels: Vec<Channel>,
     pub(super) languages: Vec<String>,
     pub(super) client: ClientIp,
     /// The message that another is sent in place of, by ourselves.
@@ -139,6 +143,8 @@ struct Current {
     challenge: Option<Challenge>,
     guard: Option<Guard>,
     budget: Option<Budget>,
+    /// Providers that did not take an earlier code of the challenge.
+    failed: Vec<String>,
 }
 
 impl Login {
@@ -159,7 +165,7 @@ impl Login {
         };
         // A second try, when somebody changed the challenge between our read and our write.
         for _ in 0..2 {
-            let current = self.read_current(&order).await?;
+            let current = self.read_current(&order, None).await?;
             if let Some(answer) = self.send(&order, None, current).await? {
                 return Ok(answer);
             }
@@ -196,7 +202,7 @@ impl Login {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
-            let current = Current { challenge: Some(challenge), ..self.read_current(&order).await? };
+            let current = self.read_current(&order, Some(challenge)).await?;
             if let Some(answer) = self.send(&order, Some(&resend.secret), current).await? {
                 return Ok(answer);
             }
@@ -209,26 +215,35 @@ impl Login {
         let Start { dialect, app_id, address, channel, languages, client } = start;
         let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
         let app = app.ok_or(Started::UnknownApp)?;
-        let natural = match &address {
-            Address::Phone(_) => Channel::Sms,
-            Address::Email(_) if !self.email.login => return Err(Started::EmailLoginOff),
-            Address::Email(_) => Channel::Email,
-        };
-        let channel = channel.unwrap_or(natural);
-        if !self.channels(&address).contains(&channel) {
-            return Err(Started::ChannelNotOffered);
+        if matches!(address, Address::Email(_)) && !self.email.login {
+            return Err(Started::EmailLoginOff);
         }
+        let channels = self.channels(app, &address);
+        let channel = channel.or(channels.first().copied()).filter(|channel| channels.contains(channel));
+        let channel = channel.ok_or(Started::ChannelNotOffered)?;
         if !self.policy.serves(&address) {
             return Err(Started::NotServed);
         }
         let (app_name, realm) = (app.name.clone(), app.upstream.clone());
-        Ok(Order { dialect, app_id, app_name, realm, address, channel, languages, client, resend_of: None })
+        let order = Order {
+            dialect,
+            app_id,
+            app_name,
+            realm,
+            address,
+            channel,
+            channels,
+            languages,
+            client,
+            resend_of: None,
+        };
+        Ok(order)
     }
 
-    /// The channels that lead to an address.
-    pub(super) fn channels(&self, address: &Address) -> Vec<Channel> {
+    /// The channels that lead to an address, in the order of the app.
+    pub(super) fn channels(&self, app: &App, address: &Address) -> Vec<Channel> {
         let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
-        Channel::ALL.into_iter().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
+        app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
     }
 
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
@@ -263,15 +278,17 @@ impl Login {
         let fresh = (start.dialect == Dialect::V1 && secret.is_none())
             .then(|| ClientSecret::generate(&*self.entropy));
         let secret = secret.or(fresh.as_ref());
-        let errand = Errand { secret: secret.map(ClientSecret::hash), withheld: closed, without: &[] };
+        let errand =
+            Errand { secret: secret.map(ClientSecret::hash), withheld: closed, failed: &current.failed };
         let Dispatched { draft, next_send_at, failure } =
             match self.dispatch(start, &errand, current.challenge, now).await? {
                 Ok(dispatched) => dispatched,
                 Err(Refusal::Changed) => return Ok(None),
+                Err(Refusal::NoOtherWay) => return Ok(Some(Started::Undeliverable)),
                 Err(Refusal::Held(free_at)) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
-                Err(Refusal::Spent(until)) => {
+                Err(Refusal::Spent(until) | Refusal::OutOfMoney(until)) => {
                     // Somebody may have been quicker by a moment: then their code is the one that is valid.
-                    let current = self.read_current(start).await?;
+                    let current = self.read_current(start, None).await?;
                     return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
                 }
             };
@@ -283,7 +300,7 @@ impl Login {
             secret: secret.cloned(),
             channel: start.channel,
             to: start.address.masked(),
-            channels: self.channels(&start.address),
+            channels: start.channels.clone(),
             next_send: next_send_at.wait_from(now),
             next_guess: match opening {
                 Opening::At(at) => at.wait_from(now),
@@ -294,19 +311,25 @@ impl Login {
         }))))
     }
 
-    /// What there is about an address. A `/v1` start never sees another's challenge.
-    async fn read_current(&self, start: &Order) -> Result<Current, LoginError> {
+    /// What there is about an address, and about the challenge that is known already. A `/v1` start never sees
+    /// another's challenge.
+    async fn read_current(&self, start: &Order, known: Option<Challenge>) -> Result<Current, LoginError> {
         let by_address = || Key::Mesibo { app_id: start.app_id.clone(), address: start.address.clone() };
         let key = (start.dialect == Dialect::Mesibo).then(by_address);
         let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
+        let known_id = known.as_ref().map(|challenge| challenge.id.clone());
         let read = move |db: &mut AnyConnection| {
+            let challenge = key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?;
+            let id = known_id.as_ref().or(challenge.as_ref().map(|challenge| &challenge.id));
             Ok(Current {
-                challenge: key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?,
+                failed: id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?,
+                challenge,
                 guard: guards::find(db, &realm, &address)?,
                 budget: budgets::find(db, &address_key(&address))?,
             })
         };
-        Ok(self.store.read(read).await?)
+        let current = self.store.read(read).await?;
+        Ok(Current { challenge: known.or(current.challenge), ..current })
     }
 
     /// Whether codes can be added to a challenge, and guesses made.

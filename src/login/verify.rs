@@ -3,6 +3,7 @@
 use super::draft::network_key;
 use super::mint::{Minted, Person, Ready};
 use super::{Login, LoginError, MintFailed, PURPOSE, Wait};
+use crate::delivery::UsedCode;
 use crate::domain::challenge::{Challenge, GRANT_LIFETIME, State, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeHash};
@@ -11,6 +12,7 @@ use crate::domain::ids::{ClientSecret, GrantToken, MessageId, SecretHash, UserId
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
 use crate::domain::pepper::Binding;
+use crate::domain::phone::Country;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
@@ -140,7 +142,7 @@ impl Login {
         let guess = self.hash(&challenge.key_id, &binding, &challenge.salt, &verify.code).await?;
         let person = Person { name: verify.name, device: verify.device, client: verify.client };
         match challenge.judge(&guess, now) {
-            Verdict::Right(message) => self.accept(challenge, guess, message, person).await,
+            Verdict::Right(message) => self.accept(challenge, guess, verify.code, message, person).await,
             Verdict::RightAgain => self.accept_again(challenge, person).await,
             Verdict::Wrong => Ok(Verified::Wrong {
                 attempts_left: (self.otp.attempts - challenge.guesses).max(0),
@@ -154,6 +156,7 @@ impl Login {
         &self,
         challenge: Challenge,
         code: CodeHash,
+        given: Code,
         message: MessageId,
         person: Person,
     ) -> Result<Verified, LoginError> {
@@ -162,6 +165,7 @@ impl Login {
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
         let fresh = UserId::generate_at(now, &*self.entropy);
+        let brought_by = message.clone();
         let won = Won {
             realm: challenge.realm.clone(),
             address: challenge.address.as_str().to_owned(),
@@ -180,9 +184,17 @@ impl Login {
         };
         let id = challenge.id.clone();
         let consumed = self.store.write(move |db| consume(db, &id, &won, now)).await?;
-        let Ok(Consumed { holder, is_new_user, channel }) = consumed else {
+        let Ok(Consumed { holder, is_new_user, channel, provider }) = consumed else {
             return Ok(Verified::NoChallenge);
         };
+        if let Some((provider, provider_id)) = provider {
+            let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
+            self.courier.board().count_verified(&provider, country, now);
+            if let Some(provider_id) = provider_id {
+                let to = challenge.address.clone();
+                self.courier.tell_used(&provider, UsedCode { id: brought_by, provider_id, to, code: given });
+            }
+        }
         let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
@@ -249,6 +261,8 @@ struct Consumed {
     holder: Holder,
     is_new_user: bool,
     channel: Option<Channel>,
+    /// Who brought the code, and its own id for the message.
+    provider: Option<(String, Option<String>)>,
 }
 
 /// The first write of a guess: both counters, together or not at all.
@@ -315,9 +329,9 @@ fn consume(
         return Err(Abort::Refused(Lost));
     }
     guards::open(db, &won.realm, &won.address)?;
-    if let Some(deliveries::Verified { network, .. }) = delivery {
-        budgets::credit_network(db, &network_key(&network), won.credit, now)?;
-        if let Some(site) = site_of(&network) {
+    if let Some(deliveries::Verified { network, .. }) = &delivery {
+        budgets::credit_network(db, &network_key(network), won.credit, now)?;
+        if let Some(site) = site_of(network) {
             budgets::credit_network(db, &network_key(&site), won.credit.tenfold(), now)?;
         }
     }
@@ -330,7 +344,8 @@ fn consume(
         ..Subject::default()
     };
     audit::record(db, Event::CodeConsumed, about, now)?;
-    Ok(Consumed { holder, is_new_user, channel })
+    let provider = delivery.and_then(|delivery| delivery.provider);
+    Ok(Consumed { holder, is_new_user, channel, provider })
 }
 
 fn take_grant(

@@ -27,6 +27,14 @@ pub enum Event {
     TokenMinted,
     /// The backend minted none.
     MintFailed,
+    /// The code went another way than the first: some provider did not take it.
+    FailedOver,
+    /// An operator keeps messages from a provider.
+    ProviderDisabled,
+    /// An operator has a provider tried first.
+    ProviderPromoted,
+    /// An operator took back what was said of a provider.
+    ProviderEnabled,
     /// A session was born.
     SessionStarted,
     /// A refresh token came that was used before: its session was ended.
@@ -54,6 +62,10 @@ impl Event {
             Self::CodeConsumed => "code.consumed",
             Self::TokenMinted => "token.minted",
             Self::MintFailed => "mint.failed",
+            Self::FailedOver => "code.failed_over",
+            Self::ProviderDisabled => "provider.disabled",
+            Self::ProviderPromoted => "provider.promoted",
+            Self::ProviderEnabled => "provider.enabled",
             Self::SessionStarted => "session.started",
             Self::SessionReuse => "session.reuse",
             Self::SessionEnded => "session.ended",

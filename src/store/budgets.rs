@@ -13,6 +13,7 @@ use super::connection::{AnyConnection, on_each};
 use super::prepared::{changed_row, found_its_row};
 use super::schema::budgets::{self, dsl};
 use crate::domain::limits::{Rate, SendWaits};
+use crate::domain::money::{DailySpend, Money};
 use crate::domain::time::{Timestamp, millis};
 
 /// A row as it stands.
@@ -35,6 +36,16 @@ impl Budget {
     pub fn network_opens_at(&self, unverified: Rate, total: Rate) -> Timestamp {
         let unverified = unverified.opens_at(Timestamp::from_millis(self.arrival));
         unverified.max(total.opens_at(Timestamp::from_millis(self.total_arrival)))
+    }
+
+    /// When a day's money covers an amount.
+    #[must_use]
+    pub fn money_opens_at(&self, limit: DailySpend, amount: Money) -> Timestamp {
+        match limit.tolerance_ms(amount) {
+            // More than a day's money: it never does.
+            ..0 => Timestamp::NEVER,
+            tolerance => Timestamp::from_millis(self.arrival.saturating_sub(tolerance)),
+        }
     }
 
     /// When a plain budget lets the next one through.
@@ -143,6 +154,46 @@ pub fn find(db: &mut AnyConnection, key: &str) -> Result<Option<Budget>, Error> 
         .select((dsl::arrival, dsl::total_arrival, dsl::ready_at))
         .get_result::<Budget>(c)
         .optional())
+}
+
+/// Spends an amount of a day's money. False: it does not fit.
+///
+/// # Errors
+/// The database's.
+pub fn spend_money(
+    db: &mut AnyConnection,
+    key: &str,
+    limit: DailySpend,
+    amount: Money,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    use diesel::query_dsl::methods::FilterDsl;
+    let (at, interval, tolerance) = (now.as_millis(), limit.interval_ms(amount), limit.tolerance_ms(amount));
+    if tolerance < 0 {
+        return Ok(false);
+    }
+    let later = at.saturating_add(interval);
+    let advanced =
+        case_when(budgets::arrival.gt(at), budgets::arrival + interval).otherwise(later.into_sql::<BigInt>());
+    let first = row(key, later, 0, 0);
+    let change = dsl::arrival.eq(advanced);
+    let fits = budgets::arrival.le(at.saturating_add(tolerance));
+    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
+}
+
+/// Gives an amount back that was not spent after all.
+///
+/// # Errors
+/// The database's.
+pub fn refund_money(
+    db: &mut AnyConnection,
+    key: &str,
+    limit: DailySpend,
+    amount: Money,
+) -> Result<(), Error> {
+    let refund =
+        diesel::update(dsl::budgets.find(key)).set(dsl::arrival.eq(dsl::arrival - limit.interval_ms(amount)));
+    found_its_row!(db, refund, dsl::arrival).map(|_| ())
 }
 
 /// Gives a network one unverified send back, never below empty: the code was verified.

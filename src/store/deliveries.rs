@@ -79,6 +79,8 @@ pub struct Outcome {
     pub provider_id: Option<String>,
     /// The kind of failure.
     pub error: Option<&'static str>,
+    /// Those that did not take it.
+    pub failed: Vec<String>,
     /// When another is sent in its place, unless it is reported as delivered.
     pub due_at: Option<Timestamp>,
 }
@@ -123,10 +125,24 @@ pub fn note(
         dsl::provider.eq(&outcome.provider),
         dsl::provider_id.eq(&outcome.provider_id),
         dsl::error.eq(outcome.error),
+        dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
         dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
         dsl::updated_at.eq(now.as_millis()),
     );
     found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
+}
+
+/// The providers that did not take a message of a challenge.
+///
+/// # Errors
+/// The database's.
+pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Result<Vec<String>, Error> {
+    let failed = dsl::deliveries
+        .filter(dsl::challenge_id.eq(challenge.as_str()))
+        .filter(dsl::failed_providers.is_not_null())
+        .select(dsl::failed_providers.assume_not_null());
+    let rows: Vec<String> = on_each!(db, c => failed.load(c))?;
+    Ok(rows.iter().flat_map(|names| names.split(',').map(str::to_owned)).collect())
 }
 
 /// A message whose code came back.
@@ -135,6 +151,8 @@ pub struct Verified {
     pub network: String,
     /// How it travelled.
     pub channel: Option<Channel>,
+    /// The provider that took it, and its own id for the message.
+    pub provider: Option<(String, Option<String>)>,
 }
 
 /// Notes that the code of a message came back, once.
@@ -142,10 +160,15 @@ pub struct Verified {
 /// # Errors
 /// The database's.
 pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
+    type Row = (String, String, Option<String>, Option<String>);
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
     let change = dsl::verified_at.eq(now.as_millis());
     let row = dsl::deliveries.find(id.as_str());
-    let columns = (deliveries::network, deliveries::channel);
-    let found: Option<(String, String)> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
-    Ok(found.map(|(network, channel)| Verified { network, channel: Channel::parse(&channel) }))
+    let columns = (deliveries::network, deliveries::channel, deliveries::provider, deliveries::provider_id);
+    let found: Option<Row> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
+    Ok(found.map(|(network, channel, provider, id)| Verified {
+        network,
+        channel: Channel::parse(&channel),
+        provider: provider.map(|name| (name, id)),
+    }))
 }

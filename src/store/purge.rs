@@ -10,7 +10,7 @@ use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
-use super::schema::{audit, budgets, challenges, deliveries, guards, sessions};
+use super::schema::{audit, budgets, challenges, deliveries, guards, provider_outcomes, sessions};
 use crate::domain::time::Timestamp;
 
 /// Rows of one job.
@@ -22,6 +22,8 @@ const DAY: Duration = Duration::from_hours(24);
 const CHALLENGE_KEPT: Duration = DAY;
 /// How far back dead codes are looked for.
 const DEAD_CODES_SOUGHT: Duration = Duration::from_hours(2);
+const OUTCOME_KEPT: Duration = Duration::from_hours(168);
+const HOUR_MS: i64 = 3_600_000;
 const DELIVERY_KEPT: Duration = Duration::from_hours(2160);
 const SESSION_KEPT: Duration = Duration::from_hours(720);
 /// Failures outlive every reasonable attack.
@@ -45,13 +47,15 @@ pub enum Chore {
     Guards,
     /// Budgets that are full again.
     Budgets,
+    /// What became of messages, once nothing looks at it any more.
+    ProviderOutcomes,
     /// The oldest records.
     Audit,
 }
 
 impl Chore {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LostDeliveries,
         Self::DeadCodes,
         Self::Challenges,
@@ -59,6 +63,7 @@ impl Chore {
         Self::Sessions,
         Self::Guards,
         Self::Budgets,
+        Self::ProviderOutcomes,
         Self::Audit,
     ];
 }
@@ -148,6 +153,21 @@ pub fn run(db: &mut AnyConnection, chore: Chore, now: Timestamp) -> Result<usize
             on_each!(db, c => {
                 let keys: Vec<String> = budgets::table.filter(full).select(budgets::key).limit(BATCH_ROWS).load(c)?;
                 diesel::delete(budgets::table.filter(budgets::key.eq_any(keys)).filter(full)).execute(c)
+            })
+        }
+        Chore::ProviderOutcomes => {
+            // Hours that ended before then.
+            let first_kept = (before(OUTCOME_KEPT) + HOUR_MS - 1).div_euclid(HOUR_MS) - 1;
+            let past = provider_outcomes::hour.lt(first_kept);
+            on_each!(db, c => {
+                let keys: Vec<(String, String, i64)> = provider_outcomes::table
+                    .filter(past)
+                    .select((provider_outcomes::provider, provider_outcomes::country, provider_outcomes::hour))
+                    .limit(BATCH_ROWS)
+                    .load(c)?;
+                keys.iter().try_fold(0, |done, (provider, country, hour)| {
+                    Ok(done + diesel::delete(provider_outcomes::table.find((provider, country, *hour))).execute(c)?)
+                })
             })
         }
         Chore::Audit => on_each!(db, c => {

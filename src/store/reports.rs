@@ -6,7 +6,7 @@
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
@@ -93,10 +93,16 @@ pub fn receive(db: &mut AnyConnection, report: &Report, now: Timestamp) -> Resul
     let due = (report.status == Status::Failed && report.resend).then_some(at);
     let due_at = case_when((report.status == Status::Accepted).into_sql::<Bool>(), dsl::due_at)
         .otherwise(due.into_sql::<Nullable<BigInt>>());
+    // Beside those that did not take it before: see `deliveries::failed_providers`.
+    let joined = case_when(dsl::failed_providers.is_null(), (&report.provider).into_sql::<Nullable<Text>>())
+        .otherwise(dsl::failed_providers.concat(",").concat(&report.provider));
+    let failed_providers = case_when((report.status == Status::Failed).into_sql::<Bool>(), joined)
+        .otherwise(dsl::failed_providers);
     let change = (
         dsl::status.eq(report.status.as_str()),
         dsl::error.eq(report.error),
         dsl::provider.eq(&report.provider),
+        dsl::failed_providers.eq(failed_providers),
         dsl::due_at.eq(due_at),
         dsl::reported_at.eq(at),
         dsl::updated_at.eq(at),
@@ -178,21 +184,6 @@ pub fn take(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Op
         network,
         locale,
     }))
-}
-
-/// The providers that failed for a challenge.
-///
-/// # Errors
-/// The database's.
-pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Result<Vec<String>, Error> {
-    // In the text: see `named_by!` in challenges.rs.
-    let failed = dsl::deliveries
-        .filter(dsl::challenge_id.eq(challenge.as_str()))
-        .filter(diesel::dsl::sql::<Bool>("status = 'failed'"))
-        .filter(dsl::provider.is_not_null())
-        .select(dsl::provider.assume_not_null())
-        .distinct();
-    on_each!(db, c => failed.load(c))
 }
 
 /// How many messages of a challenge were sent in place of others.

@@ -69,6 +69,26 @@ diesel::table! {
         resend_of -> Nullable<Text>,
         due_at -> Nullable<BigInt>,
         reported_at -> Nullable<BigInt>,
+        failed_providers -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    provider_state (provider) {
+        provider -> Text,
+        state -> Text,
+        until -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    provider_outcomes (provider, country, hour) {
+        provider -> Text,
+        country -> Text,
+        hour -> BigInt,
+        sent -> BigInt,
+        verified -> BigInt,
     }
 }
 

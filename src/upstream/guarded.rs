@@ -5,7 +5,6 @@
 //! twice does no harm. Repeats come after a random pause, within the first half of the deadline, and are never more
 //! than a tenth of the calls.
 
-mod breaker;
 mod budget;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +14,10 @@ use futures_util::future::BoxFuture;
 
 use super::{ChatToken, Subject, Upstream, UpstreamError};
 use crate::ambient::{Clock, Entropy};
+use crate::domain::breaker::{Admission, Breaker, Circuit, Outcome, Ticket};
 use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
-use breaker::{Admission, Breaker, Outcome, Ticket};
 use budget::RetryBudget;
-
-pub use breaker::Circuit;
 
 /// Behind the first try.
 const MAX_RETRIES: u32 = 2;
@@ -190,17 +187,6 @@ async fn watch<T>(
         Err(UpstreamError::Unavailable(_) | UpstreamError::Unknown(_)) => Outcome::Failed,
     };
     ended
-}
-
-impl Circuit {
-    /// For dashboards.
-    fn gauge(self) -> i64 {
-        match self {
-            Self::Closed => 0,
-            Self::HalfOpen => 1,
-            Self::Open => 2,
-        }
-    }
 }
 
 impl Upstream for Guarded {

@@ -1,5 +1,6 @@
 //! What happens to a code when gateways fail: every fault at the first of two gateways, and at the second.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -81,6 +82,9 @@ fn manner(fault: &str, elsewhere: &str) -> Manner {
     }
 }
 
+/// The wires that each fault is seen on.
+const DIALECTS: [&str; 2] = ["mesibo", "v1"];
+
 /// One line of the table.
 struct Cell {
     fault: &'static str,
@@ -99,12 +103,21 @@ impl Cell {
         lines.map(cell).collect()
     }
 
-    fn app_id(&self) -> String {
-        format!("{}.{}", self.fault, self.place)
+    fn app_id(&self, dialect: &str) -> String {
+        format!("{}.{}.{dialect}", self.fault, self.place)
     }
 
     fn route(&self) -> [&'static str; 2] {
         if self.place == "1st" { [self.fault, "good"] } else { ["refusing", self.fault] }
+    }
+
+    /// The names of its providers. No two lines share one that would be left alone for what it did in the other.
+    fn providers(&self, dialect: &str) -> [String; 2] {
+        self.route().map(|name| match name {
+            "refusing" => format!("{name}-{}", self.fault),
+            "http_401" | "http_429" => format!("{name}-{}-{dialect}", self.place),
+            _ => name.to_owned(),
+        })
     }
 }
 
@@ -135,7 +148,7 @@ impl Scene {
             .real_providers()
             .set("limits.per_ip_unverified", "1000/1h")
             .set("providers_dir", recipes.display().to_string());
-        let mut gateways = Vec::new();
+        let (mut gateways, mut urls) = (Vec::new(), BTreeMap::new());
         for name in faults.chain(["good", "refusing"]) {
             let url = match name {
                 "refused" => format!("http://{}", unheard.local_addr().expect("an address")),
@@ -148,20 +161,23 @@ impl Scene {
                     url
                 }
             };
-            let hangs = ["deaf", "silent", "drips"].contains(&name);
-            builder = builder
-                .set(&format!("providers.{name}.recipe"), if hangs { "impatient" } else { "webhook" })
-                .set(&format!("providers.{name}.base_url"), url)
-                .set(&format!("providers.{name}.secret"), SECRET);
+            urls.insert(name, url);
         }
         let (mut apps, mut rules) = (Vec::new(), Vec::new());
-        for cell in cells {
-            let id = cell.app_id();
-            let app =
-                format!("id = {id:?}\nname = \"A\"\nupstream = \"local\"\ndialects = [\"v1\", \"mesibo\"]");
+        for (cell, dialect) in cells.iter().flat_map(|cell| DIALECTS.map(|dialect| (cell, dialect))) {
+            let id = cell.app_id(dialect);
+            let app = format!("id = {id:?}\nname = \"A\"\nupstream = \"local\"\ndialects = [{dialect:?}]");
             apps.push(app.parse::<toml::Table>().expect("TOML").into());
-            let rule = format!("apps = [{id:?}]\nproviders = {:?}", cell.route());
+            let providers = cell.providers(dialect);
+            let rule = format!("apps = [{id:?}]\nproviders = {providers:?}");
             rules.push(rule.parse::<toml::Table>().expect("TOML").into());
+            for (name, provider) in cell.route().into_iter().zip(providers) {
+                let hangs = ["deaf", "silent", "drips"].contains(&name);
+                builder = builder
+                    .set(&format!("providers.{provider}.recipe"), if hangs { "impatient" } else { "webhook" })
+                    .set(&format!("providers.{provider}.base_url"), urls[name].clone())
+                    .set(&format!("providers.{provider}.secret"), SECRET);
+            }
         }
         let app = builder
             .set("apps", toml::Value::Array(apps))
@@ -178,7 +194,13 @@ impl Scene {
     }
 
     /// What became of a start, in the words of the table's columns `asked`, `delivery` and `send`.
-    async fn outcome(&self, database: &Database, cell: &Cell, phone: &str) -> (String, String, String) {
+    async fn outcome(
+        &self,
+        database: &Database,
+        cell: &Cell,
+        phone: &str,
+        dialect: &str,
+    ) -> (String, String, String) {
         let read = |what: &str, table: &str, key: &str| {
             database.texts(&format!("SELECT {what} AS t FROM {table} WHERE {key}"))
         };
@@ -188,6 +210,8 @@ impl Scene {
             .await;
         let row = "status || ' ' || coalesce(provider, '-') || ' ' || coalesce(error, '-')";
         let delivery = read(row, "deliveries", &by_phone).join(" and ");
+        let [first, second] = cell.providers(dialect);
+        let delivery = delivery.replace(&first, cell.route()[0]).replace(&second, cell.route()[1]);
 
         let ids = read("id", "deliveries", &by_phone);
         let asked = cell.route().map(|gateway| self.posted(gateway, phone));
@@ -197,8 +221,13 @@ impl Scene {
         }
         let texts: Vec<String> = asked.iter().flatten().map(Posted::message).collect();
         assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one code, one text: {texts:?}");
-        let audited = read("event || ' ' || detail", "audit", &by_phone);
-        assert_eq!(audited, [format!("code.sent {}", ids[0])]);
+        let audited = read("event || ' ' || detail", "audit", &format!("{by_phone} ORDER BY id"));
+        let decided = format!("code.sent {} via {first}, {second} (ordered, rule ", ids[0]);
+        assert!(audited[0].starts_with(&decided), "{audited:?}");
+        let failed_over = delivery.split(' ').nth(1) == Some(cell.route()[1]);
+        let story = format!("code.failed_over {} not via {first} (", ids[0]);
+        assert!(audited[1..].iter().all(|line| line.starts_with(&story)), "{audited:?}");
+        assert_eq!(audited.len(), 1 + usize::from(failed_over), "{audited:?}");
 
         let budget = |column: &str| {
             let table = format!("budgets WHERE key = 'to:{phone}'");
@@ -216,9 +245,9 @@ impl Scene {
     /// Starts a login in each dialect; what the app is told, in the words of the table.
     async fn ask(&self, index: usize, cell: &Cell) -> String {
         let [mesibo, v1] = phones(index);
-        let body = json!({"op": "login", "appid": cell.app_id(), "phone": mesibo, "dt": "1"});
+        let body = json!({"op": "login", "appid": cell.app_id("mesibo"), "phone": mesibo, "dt": "1"});
         let mesibo = self.app.post(body.to_string()).await;
-        let v1 = self.v1(&cell.app_id(), &v1).await;
+        let v1 = self.v1(&cell.app_id("v1"), &v1).await;
         let mesibo = match (mesibo.get("result").as_str(), mesibo.status) {
             (Some("OK"), 200) => "OK".to_owned(),
             (Some("FAIL"), 200) => mesibo.error(),
@@ -231,9 +260,9 @@ impl Scene {
     /// The line of the table as it turned out.
     async fn line(&self, database: &Database, index: usize, cell: &Cell, told: &str) -> String {
         let [mesibo, v1] = phones(index).map(|phone| format!("+{phone}"));
-        let outcome = self.outcome(database, cell, &mesibo).await;
-        let other = self.outcome(database, cell, &v1).await;
-        assert_eq!(outcome, other, "{}: the dialects differ in words alone", cell.app_id());
+        let outcome = self.outcome(database, cell, &mesibo, "mesibo").await;
+        let other = self.outcome(database, cell, &v1, "v1").await;
+        assert_eq!(outcome, other, "{} {}: the dialects differ in words alone", cell.fault, cell.place);
         let (asked, delivery, send) = outcome;
         format!("{} {} {asked} {told} {delivery} {send}", cell.fault, cell.place)
     }
@@ -264,7 +293,7 @@ on_both! {
         assert_eq!((cells.len(), wrong), (34, Vec::new()), "(as the table says, as it is)");
         assert_eq!(scene.elsewhere.posted(), [], "a code follows no redirect");
         let sends = i64::try_from(2 * cells.len()).expect("few");
-        assert_eq!((database.count("deliveries"), database.count("audit")), (sends, sends));
+        assert_eq!((database.count("deliveries"), database.audited("code.sent")), (sends, sends));
         scene.app.stop().await;
     }
 }

@@ -39,6 +39,7 @@ mod races;
 mod receipts;
 mod resends;
 mod resilience;
+mod routing;
 mod schema;
 mod sessions;
 mod smtp;

@@ -18,14 +18,17 @@ const DAY: Duration = Duration::from_hours(24);
 const MS: Duration = Duration::from_millis(1);
 
 /// A row of each table that is forgotten; `{n}` is its key and `{at}` the time that its age counts from.
-const ROWS: [(Chore, &str, &str); 6] = [
+const ROWS: [(Chore, &str, &str); 7] = [
     (Chore::Challenges, "challenges", CHALLENGE),
     (Chore::Deliveries, "deliveries", DELIVERY),
     (Chore::Sessions, "sessions", SESSION),
     (Chore::Guards, "guards", "INSERT INTO guards SELECT 'chat', {n}, 1, 1, {at}, {at} {from}"),
     (Chore::Budgets, "budgets", "INSERT INTO budgets SELECT {n}, {at}, {at}, {at} {from}"),
+    (Chore::ProviderOutcomes, "provider_outcomes", OUTCOME),
     (Chore::Audit, "audit", "INSERT INTO audit (at, event) SELECT {at}, 'code.sent' {from}"),
 ];
+// The hour that has just ended.
+const OUTCOME: &str = "INSERT INTO provider_outcomes SELECT {n}, 'US', {at} / 3600000 - 1, 1, 1 {from}";
 const CHALLENGE: &str = "INSERT INTO challenges (id, dialect, purpose, app_id, realm, address, key_id, salt, slots, \
     version, guesses, repeats, created_at, expires_at, is_new_user, grant_expires_at, lease_until) \
     SELECT {n}, 'v1', 'login', 'app', 'chat', '+12125550123', 'k1', '', '', 1, 0, 0, 0, {at}, false, 0, 0 {from}";
@@ -59,7 +62,7 @@ async fn purge(store: &Store, clock: &dyn Clock, chore: Chore) -> usize {
 on_both! {
     async fn a_row_leaves_when_it_is_due_and_not_before(database) {
         let (store, clock) = open(&database);
-        let kept = [DAY, DAY * 90, DAY * 30, DAY * 400, Duration::ZERO, DAY * 400];
+        let kept = [DAY, DAY * 90, DAY * 30, DAY * 400, Duration::ZERO, DAY * 7, DAY * 400];
         for ((chore, table, row), kept) in ROWS.into_iter().zip(kept) {
             let clock = ManualClock::new(clock.now());
             insert(&database, row, 1);

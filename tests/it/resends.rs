@@ -43,6 +43,8 @@ on_both! {
             settle(&database, 2 * index + 1).await;
             let earlier = pair.first.after(0).await;
             says(&app, &earlier, "failed").await;
+            let failed = format!("SELECT coalesce(failed_providers, '-') AS t FROM deliveries WHERE id = '{}'", earlier.id);
+            assert_eq!(database.texts(&failed), ["first"], "whoever asks for another code avoids it, too");
             assert_eq!(look(&app).await, [Resent::Sent]);
             let fresh = pair.second.after(0).await;
             assert_ne!((fresh.get("code"), &fresh.id), (earlier.get("code"), &earlier.id));

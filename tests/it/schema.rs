@@ -212,6 +212,8 @@ on_both! {
             expected!(database, deliveries),
             expected!(database, guards),
             expected!(database, identities),
+            expected!(database, provider_outcomes),
+            expected!(database, provider_state),
             expected!(database, sessions),
             expected!(database, users),
         ];
@@ -267,7 +269,7 @@ on_both! {
             Backend::Postgres => count(&POSTGRES),
         };
         assert_eq!(database.count("__diesel_schema_migrations"), expected);
-        assert_eq!(tables(&database).len(), 8);
+        assert_eq!(tables(&database).len(), 10);
     }
 }
 

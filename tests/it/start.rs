@@ -188,7 +188,7 @@ on_both! {
         let sent = app.outbox.sent();
         assert_eq!(database.texts("SELECT id AS t FROM deliveries"), [sent[0].id.clone()]);
         assert_eq!(database.audited("code.sent"), 1);
-        assert_eq!(database.texts("SELECT detail AS t FROM audit WHERE event = 'code.sent'"), [sent[0].id.clone()]);
+        assert_eq!(database.texts("SELECT detail AS t FROM audit WHERE event = 'code.sent'"), [format!("{} via console (ordered)", sent[0].id)]);
         app.stop().await;
     }
 }

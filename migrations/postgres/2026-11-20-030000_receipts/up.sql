@@ -6,6 +6,5 @@ ALTER TABLE deliveries ADD COLUMN due_at BIGINT;
 ALTER TABLE deliveries ADD COLUMN reported_at BIGINT;
 -- Most rows are in one of these indexes for a moment, or never.
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_failed ON deliveries (challenge_id) WHERE status = 'failed';
 CREATE INDEX deliveries_resent ON deliveries (challenge_id) WHERE resend_of IS NOT NULL;
 CREATE INDEX deliveries_foreign ON deliveries (provider, provider_id) WHERE provider_id IS NOT NULL;

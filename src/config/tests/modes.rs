@@ -73,7 +73,7 @@ fn development_with_no_file_works_at_once() {
     assert!(
         matches!(&config.providers["console"], ProviderConfig::Console(console) if console.file.is_none())
     );
-    assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["console"]);
+    assert_eq!(way(&config.routes, Channel::Sms, "+12015550123", "any"), ["console"]);
     assert!(!config.routes.offers(Channel::Voice));
     let UpstreamConfig::Jwt(local) = &config.upstreams["local"] else { panic!("another upstream") };
     assert!(matches!(&local.key, JwtKey::GeneratedEdDsa(path) if path == Path::new("latchkey-local.pem")));
@@ -151,7 +151,7 @@ fn development_off_loopback_must_be_asked_for_l4_l8() {
 fn a_valid_production_document_loads() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = Config::parse(production(folder.path()), FILE, &BTreeMap::new()).expect("no problems");
-    assert_eq!(config.routes.order(Channel::Sms, None, "any"), ["sms"]);
+    assert_eq!(way(&config.routes, Channel::Sms, "+12015550123", "any"), ["sms"]);
 }
 
 /// Makes one thing unsafe.

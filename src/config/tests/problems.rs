@@ -62,7 +62,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         (
             "colour = \"red\"",
             "colour (latchkey.toml): there is no such key; this table knows allow_remote_development, apps, database, \
-             email, limits, log, mesibo, messages, mode, otp, policy, providers, providers_dir, public_url, routes, \
+             email, limits, log, mesibo, messages, mode, otp, policy, prices, providers, providers_dir, public_url, routes, \
              server, session, upstreams",
         ),
         (
@@ -71,7 +71,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         ),
         (
             "[[apps]]\nid = \"a\"\nname = \"A\"\ncolour = 1",
-            "apps[0].colour (latchkey.toml): there is no such key; this table knows android_hash, chat_token_path, dialects, id, locale, messages, \
+            "apps[0].colour (latchkey.toml): there is no such key; this table knows android_hash, channels, chat_token_path, dialects, id, locale, messages, \
              name, origins, result, upstream, web_domain",
         ),
         (
@@ -81,7 +81,7 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
         ),
         (
             "[providers.testers]\nkind = \"console\"\ncolour = 1",
-            "providers.testers.colour (latchkey.toml): there is no such key; this table knows file, kind",
+            "providers.testers.colour (latchkey.toml): there is no such key; this table knows charset, countries, file, kind, per_second",
         ),
         (
             "[routes.fax]",

@@ -25,11 +25,7 @@ fn a_recipe_asks_for_its_own_settings() {
     assert_eq!(provider.recipe.id, "twilio");
     assert_eq!(provider.settings["base_url"].reveal(), "https://api.twilio.com", "its default");
     assert!(provider.settings["auth_token"].is_secret());
-    assert_eq!(
-        config.routes.order(crate::domain::channel::Channel::Sms, None, "any"),
-        ["sms"],
-        "its channel is routed"
-    );
+    assert_eq!(way(&config.routes, Channel::Sms, "+12015550123", "any"), ["sms"], "its channel is routed");
     let none = problems(parse("[providers.sms]\nrecipe = \"twilio\""));
     let wanted = ["providers.sms.account_sid", "providers.sms.auth_token_file", "providers.sms.sender"];
     assert_eq!(keys(&none), wanted, "all at once");

@@ -54,7 +54,12 @@ fn asked() -> Asked {
     let channels = Channel::ALL.map(|channel| format!("routes.{}.", channel.as_str()));
     let name = |key: String| {
         let channel = channels.iter().find(|channel| key.starts_with(*channel));
-        channel.map_or_else(|| key.clone(), |channel| key.replace(channel, "routes.sms.")).replace("[0]", "")
+        let key = channel.map_or_else(|| key.clone(), |channel| key.replace(channel, "routes.sms."));
+        // Every provider has these; they are described once.
+        let common = ["countries", "charset", "per_second"].iter().find(|common| {
+            key.starts_with("providers.") && key.split('.').skip(2).eq(std::iter::once(**common))
+        });
+        common.map_or_else(|| key.replace("[0]", ""), |common| format!("providers.twilio.{common}"))
     };
     asked.into_iter().flatten().map(|(key, default)| (name(key), default)).collect()
 }

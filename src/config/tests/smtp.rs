@@ -40,7 +40,7 @@ fn the_url_says_host_port_and_when_tls_begins() {
 fn a_mail_server_serves_the_channel_email() {
     let config =
         parse(&mail("url = \"smtps://mail.example.com\"\nfrom = \"a@example.com\"")).expect("no problems");
-    assert_eq!(config.routes.order(Channel::Email, None, "any"), ["mail"]);
+    assert_eq!(way(&config.routes, Channel::Email, "ann@mail.example", "any"), ["mail"]);
     assert!(!config.routes.offers(Channel::Sms));
 }
 

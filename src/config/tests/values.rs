@@ -120,7 +120,7 @@ fn several_providers_need_an_order() {
     );
     let ordered = format!("{two}\n[routes.sms]\ndefault = [\"b\", \"a\"]");
     let routes = parse(&ordered).expect("no problems").routes;
-    assert_eq!(routes.order(Channel::Sms, None, "any"), ["b", "a"]);
+    assert_eq!(way(&routes, Channel::Sms, "+12015550123", "any"), ["b", "a"]);
 }
 
 #[test]
@@ -226,14 +226,14 @@ fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
                 [[routes.sms.rules]]\ncountries = [\"IN\"]\nproviders = [\"b\", \"a\"]\n\
                 [[routes.sms.rules]]\napps = [\"x\"]\ncountries = [\"GB\", \"US\"]\nproviders = [\"b\"]\n";
     let routes = parse(text).expect("no problems").routes;
-    let order = |country, app| routes.order(Channel::Sms, Some(Country::of(country)), app).to_vec();
-    assert_eq!(order("IN", "any"), ["b"], "the cap is one try");
-    assert_eq!(order("US", "x"), ["b"]);
-    assert_eq!(order("US", "y"), ["a"]);
-    assert_eq!(routes.order(Channel::Sms, None, "x"), ["a"], "a rule by country fits no mailbox");
+    let order = |to, app| way(&routes, Channel::Sms, to, app);
+    assert_eq!(order("+919812345678", "any"), ["b"], "the cap is one try");
+    assert_eq!(order("+12015550123", "x"), ["b"]);
+    assert_eq!(order("+12015550123", "y"), ["a"]);
+    assert_eq!(order("ann@mail.example", "x"), ["a"], "a rule by country fits no mailbox");
     assert_eq!(
         only_problem("[[routes.sms.rules]]\nproviders = [\"console\"]"),
-        "routes.sms.rules[0].countries (not set): a rule says which messages it is for: set countries, apps, or both"
+        "routes.sms.rules[0].countries (not set): a rule says which messages it is for: set one of countries, prefixes, apps, locales"
     );
     assert_eq!(
         only_problem("[[routes.sms.rules]]\napps = [\"x\"]\nproviders = [\"twilio\"]"),
@@ -243,9 +243,7 @@ fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
 
 #[test]
 fn production_sends_to_people_in_listed_countries_alone_c2_c6() {
-    let serves = |policy: &Policy, number: &str| {
-        policy.serves(&crate::domain::address::Address::parse(number).expect("a number"))
-    };
+    let serves = |policy: &Policy, number: &str| policy.serves(&Address::parse(number).expect("a number"));
     let countries = [Country::of("US"), Country::of("GB")].into();
     let production = Policy { countries, persons_only: true };
     assert!(serves(&production, "+12015550123") && serves(&production, "+447400123456"));

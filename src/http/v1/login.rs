@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::super::problem::{Kind, Problem};
-use super::super::{Asker, Gateway, language};
+use super::super::{Asker, Current, Gateway, language};
 use super::input::{self, Complete, Login, Resend, Verify};
 use super::{Reply, answer, endpoint, with_body};
 use crate::domain::challenge::Dialect;
@@ -21,31 +21,24 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(endpoint("/v1/login/complete", "POST").route(web::post().to(complete)));
 }
 
-async fn login(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Login| async move {
-        gateway.v1_login(asker, input).await
-    };
+async fn login(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker, input: Login| async move { gateway.v1_login(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 
-async fn resend(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Resend| async move {
-        gateway.v1_resend(asker, input).await
-    };
+async fn resend(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker, input: Resend| async move { gateway.v1_resend(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 
-async fn verify(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Verify| async move {
-        gateway.v1_verify(asker, input).await
-    };
+async fn verify(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker, input: Verify| async move { gateway.v1_verify(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 
-async fn complete(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Complete| async move {
-        gateway.v1_complete(asker, input).await
-    };
+async fn complete(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work =
+        |gateway: Current, asker, input: Complete| async move { gateway.v1_complete(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 

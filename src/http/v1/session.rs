@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 use super::super::problem::{Kind, Problem};
-use super::super::{Asker, Gateway};
+use super::super::{Asker, Current, Gateway};
 use super::input::{Logout, Refresh};
 use super::{Reply, answer, endpoint, with_body, without_body};
 use crate::config::Apps;
@@ -35,37 +35,30 @@ pub(super) fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     }
 }
 
-async fn refresh(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Refresh| async move {
-        gateway.v1_refresh(asker, input).await
-    };
+async fn refresh(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work =
+        |gateway: Current, asker, input: Refresh| async move { gateway.v1_refresh(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 
-async fn chat_token(
-    request: HttpRequest,
-    payload: web::Payload,
-    gateway: web::Data<Gateway>,
-) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker| async move { gateway.v1_chat_token(asker).await };
+async fn chat_token(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker| async move { gateway.v1_chat_token(asker).await };
     without_body(request, payload, gateway, work).await
 }
 
-async fn logout(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker, input: Logout| async move {
-        gateway.v1_logout(asker, input).await
-    };
+async fn logout(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker, input: Logout| async move { gateway.v1_logout(asker, input).await };
     with_body(request, payload, gateway, work).await
 }
 
-async fn list(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
-    let work = |gateway: web::Data<Gateway>, asker| async move { gateway.v1_sessions(asker).await };
+async fn list(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
+    let work = |gateway: Current, asker| async move { gateway.v1_sessions(asker).await };
     without_body(request, payload, gateway, work).await
 }
 
-async fn end(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+async fn end(request: HttpRequest, payload: web::Payload, gateway: Current) -> HttpResponse {
     let id = request.match_info().get("id").and_then(SessionId::parse);
-    let work = |gateway: web::Data<Gateway>, asker| async move { gateway.v1_end_session(asker, id).await };
+    let work = |gateway: Current, asker| async move { gateway.v1_end_session(asker, id).await };
     without_body(request, payload, gateway, work).await
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey::ambient::{Clock, Entropy, ManualClock, SeededEntropy};
 use latchkey::app::{App, World};
-use latchkey::config::Config;
+use latchkey::config::Source;
 use latchkey::delivery::Provider;
 use latchkey::domain::time::Timestamp;
 use latchkey::login::Login;
@@ -37,6 +38,7 @@ pub struct Builder<'a> {
     settings: toml::Table,
     clock: Arc<ManualClock>,
     entropy: Arc<dyn Entropy>,
+    seed: u64,
     upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     fake: Arc<FakeUpstream>,
     real_providers: bool,
@@ -52,6 +54,8 @@ pub struct TestApp {
     pub upstream: Arc<FakeUpstream>,
     pub store: Arc<Store>,
     pub login: Arc<Login>,
+    file: PathBuf,
+    settings: toml::Table,
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
@@ -124,6 +128,7 @@ impl Builder<'_> {
     /// Another stream of randomness: two servers of one seed would draw the same codes and ids.
     pub fn seed(mut self, seed: u64) -> Self {
         self.entropy = Arc::new(SeededEntropy::new(seed));
+        self.seed = seed;
         self
     }
 
@@ -147,8 +152,10 @@ impl Builder<'_> {
 
     /// Starts it.
     pub fn start(self) -> TestApp {
-        let config = Config::parse(self.settings, "a test", &BTreeMap::new())
-            .unwrap_or_else(|error| panic!("{error}"));
+        let file = self.database.file(&format!("latchkey-{}.toml", self.seed));
+        std::fs::write(&file, self.settings.to_string()).expect("our folder");
+        let source = Source { file: Some(file.clone()), variables: BTreeMap::new() };
+        let config = source.load().unwrap_or_else(|error| panic!("{error}"));
         let outbox = Arc::new(Outbox::default());
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let recorder = || -> Vec<Arc<dyn Provider>> { vec![Arc::new(Recorder(Arc::clone(&outbox)))] };
@@ -158,13 +165,14 @@ impl Builder<'_> {
             entropy: self.entropy,
             providers,
             upstreams: self.upstreams,
+            source: Some(source),
             look_every: self.look_every,
         };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, admin_address) = (app.public_address(), app.admin_address());
-        let (store, login) = (Arc::clone(app.store()), Arc::clone(app.login()));
+        let (store, login) = (Arc::clone(app.store()), app.login());
         let running = tokio::spawn(app.run_until(async {
             let _ = stopped.await;
         }));
@@ -176,6 +184,8 @@ impl Builder<'_> {
             upstream: self.fake,
             store,
             login,
+            file,
+            settings: self.settings,
             client: http_client(),
             stop: Some(stop),
             running: Some(running),
@@ -200,6 +210,7 @@ impl TestApp {
             settings: toml::Table::new(),
             clock: Arc::new(ManualClock::new(now())),
             entropy: Arc::new(SeededEntropy::new(1)),
+            seed: 1,
             upstreams: [("local".to_owned(), upstream)].into(),
             fake,
             real_providers: false,
@@ -267,6 +278,23 @@ impl TestApp {
     pub async fn verify(&self, phone: &str, otp: &str) -> Answer {
         self.post(json!({"op": "login", "appid": APP, "phone": phone, "dt": "1", "otp": otp}).to_string())
             .await
+    }
+
+    /// Writes `section.key` into the file of the configuration.
+    pub fn set(&mut self, path: &str, value: impl Into<toml::Value>) {
+        put(&mut self.settings, path, value.into());
+        std::fs::write(&self.file, self.settings.to_string()).expect("our folder");
+    }
+
+    /// Has the configuration read again.
+    pub async fn reload(&self) -> Answer {
+        self.send(self.client.post(format!("http://{}/reload", self.admin_address))).await
+    }
+
+    /// The same from a web page.
+    pub async fn reload_from(&self, origin: &str) -> Answer {
+        let request = self.client.post(format!("http://{}/reload", self.admin_address));
+        self.send(request.header("origin", origin)).await
     }
 
     /// A whole login; the token.

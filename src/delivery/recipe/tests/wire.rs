@@ -264,8 +264,17 @@ async fn deliver(first: &str, second: &str) -> crate::delivery::Report {
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn crate::ambient::Clock> = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
     let providers = crate::delivery::build(&config.providers, &clock, None).expect("providers");
-    let courier = crate::delivery::Courier::new(providers, config.routes);
-    courier.deliver(crate::domain::channel::Channel::Sms, &message(), Duration::from_secs(10), &[]).await
+    let rules = crate::delivery::Rules { routes: config.routes, ..crate::delivery::Rules::default() };
+    let around = crate::delivery::Surroundings {
+        board: Arc::default(),
+        clock,
+        entropy: Arc::new(SeededEntropy::new(1)),
+        metrics: Arc::default(),
+    };
+    let courier = crate::delivery::Courier::new(providers, rules, around);
+    let message = message();
+    let plan = courier.plan(crate::domain::channel::Channel::Sms, &message, &[]);
+    courier.deliver(&plan, &message, Duration::from_secs(10)).await
 }
 
 #[tokio::test]

@@ -1,23 +1,24 @@
-//! When to leave a backend alone.
+//! When to leave a backend or a gateway alone.
 //!
 //! Guarantees: pure. Only failures (no answer, or none that can be used) open the circuit, and only in an unbroken
 //! row; a refusal is an answer. While it is open nobody calls; then exactly one probe does, and what becomes of it
-//! decides. Calls that began before the circuit changed have no say any more. A backend that asks to be left alone is.
+//! decides. Calls that began before the circuit changed have no say any more. A backend that asks to be left alone is. One
+//! that nobody but an operator can bring back opens the circuit at once.
 
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
 /// So many failures in a row are no accident.
-pub(super) const MAX_FAILURES: u32 = 5;
+pub(crate) const MAX_FAILURES: u32 = 5;
 /// The first wait; each probe that fails doubles it.
-pub(super) const FIRST_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest: a backend that is back is found within this.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// While a probe is on its way.
-pub(super) const PROBE_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(1);
 /// A backend's own word is taken up to this: a wrong one should not close us for a day.
-pub(super) const LONGEST_THROTTLE: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST_THROTTLE: Duration = Duration::from_mins(5);
 
 /// Whether a backend is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +41,28 @@ impl Circuit {
             Self::Open => "open",
         }
     }
+
+    /// For dashboards.
+    #[must_use]
+    pub fn gauge(self) -> i64 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
 }
 
 /// The right to make one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// The circuit's changes so far.
     epoch: u64,
 }
 
 /// May a call be made?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     /// Yes; what becomes of it must be noted.
     Call(Ticket),
     /// No: it fails. Until it is looked at again.
@@ -62,17 +73,19 @@ pub(super) enum Admission {
 
 /// What became of a call, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Any answer, good or bad.
     Answered,
     /// It wants to be left alone for so long.
     Throttled(Duration),
     /// None that can be used.
     Failed,
+    /// An answer that will be the same until an operator does something.
+    Hopeless,
 }
 
 /// One backend's circuit.
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     state: State,
     epoch: u64,
     throttled: Throttle,
@@ -98,12 +111,12 @@ fn left(since: Timestamp, wait: Duration, now: Timestamp) -> Duration {
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let throttled = Throttle { since: Timestamp::from_millis(0), wait: Duration::ZERO };
         Self { state: State::Closed { failures: 0 }, epoch: 0, throttled }
     }
 
-    pub(super) fn circuit(&self) -> Circuit {
+    pub(crate) fn circuit(&self) -> Circuit {
         match self.state {
             State::Closed { .. } => Circuit::Closed,
             State::HalfOpen { .. } => Circuit::HalfOpen,
@@ -112,7 +125,7 @@ impl Breaker {
     }
 
     /// Asks for a call.
-    pub(super) fn admit(&mut self, now: Timestamp) -> Admission {
+    pub(crate) fn admit(&mut self, now: Timestamp) -> Admission {
         let throttled = left(self.throttled.since, self.throttled.wait, now);
         if !throttled.is_zero() {
             return Admission::Throttled(throttled);
@@ -132,7 +145,7 @@ impl Breaker {
     }
 
     /// Takes note of what became of a call.
-    pub(super) fn note(&mut self, ticket: Ticket, outcome: Outcome, now: Timestamp) {
+    pub(crate) fn note(&mut self, ticket: Ticket, outcome: Outcome, now: Timestamp) {
         if let Outcome::Throttled(wait) = outcome {
             let wait = wait.min(LONGEST_THROTTLE);
             if wait > left(self.throttled.since, self.throttled.wait, now) {
@@ -145,6 +158,9 @@ impl Breaker {
         match (self.state, outcome) {
             (State::Closed { .. }, Outcome::Answered | Outcome::Throttled(_)) => {
                 self.state = State::Closed { failures: 0 };
+            }
+            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Hopeless) => {
+                self.turn(State::Open { since: now, wait: LONGEST_WAIT });
             }
             (State::Closed { failures }, Outcome::Failed) if failures + 1 < MAX_FAILURES => {
                 self.state = State::Closed { failures: failures + 1 };
@@ -161,6 +177,13 @@ impl Breaker {
             }
             // Its epoch has no tickets.
             (State::Open { .. }, _) => {}
+        }
+    }
+
+    /// It answers: whoever called without asking has seen it.
+    pub(crate) fn restore(&mut self) {
+        if self.circuit() != Circuit::Closed {
+            self.turn(State::Closed { failures: 0 });
         }
     }
 

@@ -130,3 +130,15 @@ fn a_clock_that_is_set_back_prolongs_nothing_g9() {
     call(&mut breaker, at(-3600), Outcome::Answered);
     assert_eq!(breaker.circuit(), Circuit::Closed);
 }
+
+#[test]
+fn what_only_an_operator_can_mend_opens_it_at_once_for_the_longest_wait_f5() {
+    let mut breaker = Breaker::new();
+    call(&mut breaker, at(0), Outcome::Hopeless);
+    assert_eq!(breaker.circuit(), Circuit::Open);
+    assert_eq!(breaker.admit(at(59)), Admission::Resting(SECOND));
+    call(&mut breaker, at(60), Outcome::Hopeless);
+    assert_eq!(breaker.admit(at(119)), Admission::Resting(SECOND));
+    breaker.restore();
+    assert!(matches!(breaker.admit(at(119)), Admission::Call(_)), "somebody has seen it answer");
+}

@@ -1,0 +1,87 @@
+//! What became of a message: written down, counted, paid for. Nobody waits for any of it.
+
+use super::Login;
+use super::draft::{Draft, MONEY_KEY, address_key};
+use crate::delivery::{OutgoingCode, Plan, Report, SendError};
+use crate::domain::money::Money;
+use crate::domain::phone::Country;
+use crate::store::audit::{self, Event, Subject};
+use crate::store::deliveries::{self, Outcome, Status};
+use crate::store::{budgets, challenges};
+
+impl Login {
+    /// Writes down what became of a message. A lost note becomes `unknown` by itself.
+    pub(super) fn note(&self, draft: &Draft, message: &OutgoingCode, plan: &Plan, report: Report) {
+        let Report { provider, result, failed } = report;
+        let (status, provider_id, error) = match result {
+            Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
+            Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
+            Err(error) => (Status::Failed, None, Some(error)),
+        };
+        if let Some(error) = &error {
+            tracing::error!(
+                message_id = %message.id,
+                to = message.to.masked(),
+                provider,
+                error = %error,
+                "a code was not delivered"
+            );
+        }
+        let now = self.clock.now();
+        let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
+        let kind = error.as_ref().map(SendError::kind);
+        self.metrics.count_delivery(provider.as_deref(), kind.unwrap_or("accepted"));
+        // What may have been sent may have to be paid.
+        let taker = provider.as_deref().filter(|_| status != Status::Failed);
+        let cost = taker.map_or(Money::ZERO, |taker| plan.price(taker));
+        if let Some(taker) = taker {
+            let country = message.to.country().unwrap_or(Country::UNKNOWN);
+            self.courier.board().count_sent(taker, country, now);
+            if cost > Money::ZERO {
+                self.metrics.count_cost(taker, self.courier.currency(), cost);
+            }
+        }
+        let over = self.limits.spend_per_day.map(|limit| (limit, plan.dearest().less(cost)));
+        let over = over.filter(|(_, amount)| *amount > Money::ZERO);
+        let story = (failed.len() > 1 || (!failed.is_empty() && status == Status::Accepted))
+            .then(|| story(message, &failed, taker.filter(|_| status == Status::Accepted)));
+        let failed = failed.into_iter().map(|(name, _)| name).collect();
+        let due_at = self.due_at(draft.delivery.channel, status, provider.as_deref(), now);
+        let outcome = Outcome { status, provider, provider_id, error: kind, due_at, failed };
+        let (id, rate, challenge) =
+            (message.id.clone(), self.limits.per_address, draft.delivery.challenge.clone());
+        let (realm, app_id) = (draft.realm.clone(), draft.app_id.clone());
+        let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
+        self.store.write_detached("noting a delivery", move |db| {
+            let noted = deliveries::note(db, &id, &outcome, now)?;
+            if noted && outcome.status == Status::Failed {
+                // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
+                challenges::withdraw_code(db, &challenge, &id)?;
+            }
+            if noted && refund {
+                budgets::refund_address(db, &key, rate)?;
+            }
+            if noted && let Some((limit, amount)) = over {
+                budgets::refund_money(db, MONEY_KEY, limit, amount)?;
+            }
+            if noted && let Some(story) = &story {
+                let about = Subject {
+                    realm: Some(&realm),
+                    app_id: Some(&app_id),
+                    address: Some(&address),
+                    challenge: Some(challenge.as_str()),
+                    detail: Some(story),
+                    ..Subject::default()
+                };
+                audit::record(db, Event::FailedOver, about, now)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// For the record: `msg_… not via twilio (throttled); vonage took it`.
+fn story(message: &OutgoingCode, failed: &[(String, &'static str)], taker: Option<&str>) -> String {
+    let failed: Vec<String> = failed.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+    format!("{} not via {}; {} took it", message.id, failed.join(", "), taker.unwrap_or("nobody"))
+}
