@@ -28,6 +28,7 @@ use crate::store::{Store, StoreError};
 use crate::upstream::{self, Upstream};
 use crate::{admin, http, jobs};
 use parts::Parts;
+pub(crate) use parts::read_pepper;
 use reload::Reloader;
 
 /// What the process takes from outside. Tests put their own in.
@@ -42,6 +43,8 @@ pub struct World {
     pub upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     /// Where the configuration came from, to read it again; without it, it never changes.
     pub source: Option<Source>,
+    /// Between two looks for messages that did not arrive.
+    pub look_every: Duration,
 }
 
 impl World {
@@ -54,6 +57,7 @@ impl World {
             providers: None,
             upstreams: BTreeMap::new(),
             source: None,
+            look_every: jobs::LOOK_FOR_LOST_EVERY,
         }
     }
 }
@@ -125,7 +129,7 @@ impl App {
         let public_socket = bind(config.server.listen, "server.listen")?;
         let admin_socket = bind(config.server.admin_listen, "server.admin_listen")?;
         let workers = workers(config.server.workers);
-        let source = world.source.clone();
+        let (source, look_every) = (world.source.clone(), world.look_every);
         let parts = Arc::new(Parts::open(&config, world, workers)?);
         let current = Arc::new(ArcSwap::from_pointee(parts.build(&config)?));
         let (reloads, asked) = Reloads::new();
@@ -150,12 +154,17 @@ impl App {
         let admin = listen(admin_socket, "server.admin_listen", &config.server, 1, configure)?;
         let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
         let (max_in_flight, shutdown_timeout) = (config.server.max_in_flight, config.server.shutdown_timeout);
+        let login = {
+            let current = Arc::clone(&current);
+            move || Arc::clone(&current.load().login)
+        };
         let reloader = Reloader::new(Arc::clone(&parts), Arc::clone(&current), config, source);
         let jobs = vec![
             tokio::spawn(jobs::purge_forever(Arc::clone(&store), Arc::clone(&clock))),
             tokio::spawn(jobs::follow_keys_forever(Arc::clone(&parts.tokens))),
             tokio::spawn(jobs::keep_board_forever(store, Arc::clone(&parts.board), clock)),
             tokio::spawn(reloader.follow_forever(asked)),
+            tokio::spawn(jobs::resend_forever(login, look_every)),
         ];
         tracing::info!(public = %public.address, admin = %admin.address, "latchkey is up");
         Ok(Self { public, admin, parts, current, reloads, max_in_flight, shutdown_timeout, jobs })

@@ -97,6 +97,8 @@ enum ProviderCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Show where gateways report to, for those that have one address for all messages.
+    Receipts,
     /// Send nothing through one, on all nodes. It is recorded.
     Disable(ruling::Words),
     /// Try one first, wherever a route names it, on all nodes. It is recorded.
@@ -231,7 +233,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             // start makes is not made.
             let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
                 (Arc::new(SystemClock), Arc::new(SystemEntropy));
-            delivery::build(&config.providers, &clock).map_err(StartError::from)?;
+            delivery::build(&config.providers, &clock, None).map_err(StartError::from)?;
             let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
             let mut given = config.upstreams.clone();
             given.retain(|_, upstream| !made_at_start(upstream));
@@ -269,6 +271,7 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
         Command::Keys(KeysCommand::Rotate) => keys::rotate(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::List) => provider::list(&load()?, out)?,
         Command::Provider(ProviderCommand::Check { files }) => provider::check(&files, out)?,
+        Command::Provider(ProviderCommand::Receipts) => provider::receipts(&load()?, &SystemEntropy, out)?,
         Command::Provider(ProviderCommand::SendTest { name, to, text }) => {
             provider::send_test(&load()?, &name, &to, text, out).await?;
         }

@@ -20,6 +20,7 @@ mod setting;
 mod smtp;
 mod upstreams;
 mod vars;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use prices::PriceBook;
 pub use providers::{ConsoleProvider, ProviderConfig, Terms};
 pub use reader::Problem;
-pub(crate) use recipes::whole;
 pub use recipes::{BASE_URL, Charset, Declared, Recipe, RecipeProvider, Recipes, SettingValue};
+pub(crate) use recipes::{is_near, whole};
 pub use routes::{Line, Routes, Trip, Way};
 pub use server::{Database, DatabaseUrl, Log, LogFormat, Server};
 pub use session::{Session, SessionKeys};
@@ -46,6 +47,7 @@ pub use upstreams::{
     jwt_presets,
 };
 pub use vars::{DeclaredVar, Kind, PURPOSES, Vars};
+pub use watch::Watch;
 
 /// The commented reference: every key, its meaning and its default.
 pub const REFERENCE: &str = include_str!("config/reference.toml");

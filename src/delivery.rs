@@ -7,6 +7,7 @@ mod board;
 mod console;
 mod lane;
 mod messages;
+mod receipts;
 pub(crate) mod recipe;
 mod route;
 mod smtp;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::board::{Board, Hour, Pair, hour_of};
-pub use self::messages::{Long, Messages, Notice, Occasion, Text};
+pub use self::messages::{Long, Messages, NumberChanged, Occasion, Text};
+pub use self::receipts::{CallIn, Callbacks, Door, Method, Notice, Progress, Reading, Receipts, Reply};
 pub use self::route::{Courier, Plan, Report, Rules, Surroundings};
 use crate::ambient::Clock;
 use crate::config::ProviderConfig;
@@ -144,20 +146,21 @@ pub struct BuildError {
     pub reason: String,
 }
 
-/// Builds the configured providers.
+/// Builds the configured providers. With `callbacks`, gateways are told where to report.
 ///
 /// # Errors
 /// With the first one that cannot be: a recipe that is wrong, no certificate authorities.
 pub fn build(
     providers: &BTreeMap<String, ProviderConfig>,
     clock: &Arc<dyn Clock>,
+    callbacks: Option<&Arc<Callbacks>>,
 ) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
     let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
         match config {
             ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
             ProviderConfig::Smtp(config) => Ok(Arc::new(smtp::Smtp::new(name, config)?)),
             ProviderConfig::Recipe(config) => {
-                let made = recipe::Gateway::new(name, config, Arc::clone(clock));
+                let made = recipe::Gateway::new(name, config, Arc::clone(clock), callbacks);
                 let fault = |error: recipe::GatewayError| BuildError {
                     name: name.clone(),
                     reason: error.to_string(),

@@ -25,6 +25,7 @@ pub mod network;
 pub mod pepper;
 pub mod phone;
 pub mod purpose;
+pub mod receipt;
 pub mod refresh;
 pub mod segments;
 pub mod selection;

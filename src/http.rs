@@ -1,6 +1,6 @@
 //! The public listener: parses and renders; decides nothing.
 //!
-//! Guarantees: no request can cause a panic or a 5xx by what it holds. A body is at most 16 KiB and comes
+//! Guarantees: no request can cause a panic or a 5xx by what it holds. A body is at most 16 KiB (of a gateway 64) and comes
 //! within its deadline; work in flight is bounded, and what is too much is told to come back. A use case runs as a
 //! task of its own, so that a client's reset never stops it half way.
 
@@ -14,6 +14,7 @@ mod language;
 mod mesibo;
 mod ops;
 mod problem;
+mod receipts;
 mod server;
 mod v1;
 
@@ -194,6 +195,7 @@ async fn on_its_own<T: 'static>(work: impl Future<Output = T> + 'static) -> Opti
 pub fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     mesibo::configure(config);
     v1::configure(config, apps);
+    receipts::configure(config);
     ops::configure(config);
     jwks::configure(config);
     config.route("/problems", web::get().to(problem::page));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ambient::Clock;
 use crate::delivery::{Board, hour_of};
 use crate::keys::AccessTokens;
+use crate::login::Login;
 use crate::store::purge::{self, BATCH, Chore};
 use crate::store::{Abort, AnyConnection, Store, StoreError, providers};
 use crate::telemetry::chain;
@@ -15,6 +16,24 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// Between two looks at the file of the keys.
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(10);
+
+/// Between two looks for messages that did not arrive.
+pub const LOOK_FOR_LOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends the codes of messages again that did not arrive, until it is dropped.
+///
+/// `current` is asked each time: a reload puts another in its place.
+pub async fn resend_forever(current: impl Fn() -> Arc<Login>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = current().resend_overdue().await {
+            tracing::warn!(
+                error = chain(&error),
+                "nobody looked for messages that did not arrive; it is tried again"
+            );
+        }
+    }
+}
 
 /// Takes in the keys of access tokens where their file has changed, until it is dropped.
 pub async fn follow_keys_forever(tokens: Arc<AccessTokens>) {

@@ -1,4 +1,4 @@
-//! Logging in: start, resend, verify, complete; and changing what one logs in with.
+//! Logging in: start, resend, verify, complete; changing what one logs in with; and what gateways report of messages.
 //!
 //! Guarantees: each use case reads from top to bottom as the story it tells, and is safe to stop between any two of
 //! its steps. A guess is counted and committed before it is compared; a message is written down and committed before
@@ -7,11 +7,13 @@
 
 mod account;
 mod birth;
+mod dispatch;
 mod draft;
 mod guess;
 mod mint;
 mod note;
 mod pace;
+mod receipt;
 mod recycled;
 mod start;
 mod verify;
@@ -27,11 +29,12 @@ pub use self::birth::Tokens;
 pub use self::guess::Unproved;
 pub use self::mint::{MintFailed, Minted};
 pub use self::pace::Pace;
+pub use self::receipt::{Filed, Resent};
 pub use self::start::{Resend, Sent, Start, Started};
 pub use self::verify::{Complete, Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Apps, Email, Limits, Otp, Policy};
-use crate::delivery::{Courier, Messages};
+use crate::delivery::{Courier, Messages, Receipts};
 use crate::domain::account::AccountRules;
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::ed25519::NotSigned;
@@ -111,6 +114,8 @@ pub struct Login {
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
     pub pace: Arc<Pace>,
+    /// Where gateways report to.
+    pub receipts: Receipts,
     /// The tokens of sessions.
     pub tokens: Arc<AccessTokens>,
     /// How long sessions last.

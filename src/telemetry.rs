@@ -110,6 +110,8 @@ pub struct Metrics {
     registry: Registry,
     starts: Family<Label, Counter>,
     deliveries: Family<Labels, Counter>,
+    receipts: Family<Labels, Counter>,
+    resends: Family<Label, Counter>,
     verifies: Family<Label, Counter>,
     mints: Family<Labels, Counter>,
     refreshes: Family<Label, Counter>,
@@ -130,6 +132,11 @@ impl Default for Metrics {
         registry.register("login_starts", "Requests for a code, by what came of them", starts.clone());
         let deliveries = Family::default();
         registry.register("deliveries", "Messages, by provider and what became of them", deliveries.clone());
+        let receipts = Family::default();
+        registry.register("receipts", "What gateways report of messages, by provider", receipts.clone());
+        let resends = Family::default();
+        let help = "Messages that did not arrive, by what came of sending the code again";
+        registry.register("resends", help, resends.clone());
         let verifies = Family::default();
         registry.register("login_verifies", "Guesses, by what they were", verifies.clone());
         let mints = Family::default();
@@ -169,6 +176,8 @@ impl Default for Metrics {
             registry,
             starts,
             deliveries,
+            receipts,
+            resends,
             verifies,
             mints,
             refreshes,
@@ -194,6 +203,17 @@ impl Metrics {
     pub fn count_delivery(&self, provider: Option<&str>, outcome: &'static str) {
         let provider = provider.unwrap_or("none").to_owned();
         self.deliveries.get_or_create(&[("provider", provider), ("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// A gateway reported of a message.
+    pub fn count_receipt(&self, provider: &str, status: &'static str) {
+        let labels = [("provider", provider.to_owned()), ("status", status.to_owned())];
+        self.receipts.get_or_create(&labels).inc();
+    }
+
+    /// A message did not arrive.
+    pub fn count_resend(&self, outcome: &'static str) {
+        self.resends.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
     /// A guess came in.

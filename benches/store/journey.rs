@@ -105,6 +105,8 @@ impl Login {
             channel: Channel::Sms,
             network: self.network.clone(),
             status: Status::Pending,
+            locale: "en".to_owned(),
+            resend_of: None,
             created_at: now,
             deadline_at: now.plus(Duration::from_secs(20)),
         };
@@ -130,6 +132,7 @@ impl Login {
             provider: Some("console".to_owned()),
             provider_id: None,
             error: None,
+            due_at: None,
             failed: Vec::new(),
         };
         deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())

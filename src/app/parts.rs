@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 use super::{StartError, World};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Config, Otp, PepperSource, UpstreamConfig, secret_file};
-use crate::delivery::{self, Board, Courier, Messages, Provider, Rules};
+use crate::delivery::{self, Board, Callbacks, Courier, Messages, Provider, Receipts, Rules};
 use crate::domain::account::{AccountRules, Recycled};
 use crate::domain::address::Address;
 use crate::domain::ids::MessageId;
 use crate::domain::pepper::{CodeHasher, Peppers};
+use crate::domain::receipt::PathKeys;
 use crate::http::{Backends, Gateway, Health, TrustedProxies};
 use crate::keys::AccessTokens;
 use crate::login::{Login, Pace, Realm};
@@ -47,7 +48,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Opens the store and the keys.
     pub(super) fn open(config: &Config, world: World, workers: usize) -> Result<Self, StartError> {
-        let World { clock, entropy, providers, upstreams, source: _ } = world;
+        let World { clock, entropy, providers, upstreams, source: _, look_every: _ } = world;
         // Before the store: what is wrong in a file should not first migrate a database.
         read_pepper(&config.otp, &*entropy)?;
         let store = Arc::new(Store::open(&config.database)?);
@@ -74,12 +75,15 @@ impl Parts {
 
     /// Builds what serves under a configuration, and has the keys and the probes follow it.
     pub(super) fn build(&self, config: &Config) -> Result<Gateway, StartError> {
-        let hasher = Arc::new(CodeHasher::new(read_pepper(&config.otp, &*self.entropy)?, config.otp.cost));
+        let peppers = read_pepper(&config.otp, &*self.entropy)?;
+        let callbacks = Arc::new(Callbacks::new(config.public_url.clone(), PathKeys::new(&peppers)));
+        let hasher = Arc::new(CodeHasher::new(peppers, config.otp.cost));
         let apps = Arc::new(config.apps.clone());
         let messages = Messages::new(config.messages.clone(), Arc::clone(&apps));
         let realms = self.build_realms(config)?;
         warn_of_shared_numbers(&realms, config.session.accounts);
-        let courier = self.build_courier(config)?;
+        let courier = self.build_courier(config, &callbacks)?;
+        let receipts = Receipts::new(&config.providers, callbacks)?;
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         self.health.show(backends.collect::<Backends>());
@@ -110,6 +114,7 @@ impl Parts {
             limits: config.limits.clone(),
             metrics: Arc::clone(&self.metrics),
             pace: Arc::clone(&self.pace),
+            receipts,
             tokens: Arc::clone(&self.tokens),
             lifetimes: config.session.lifetimes,
             accounts: config.session.accounts,
@@ -145,10 +150,10 @@ impl Parts {
         Ok(config.upstreams.iter().filter_map(realm).collect())
     }
 
-    fn build_courier(&self, config: &Config) -> Result<Courier, StartError> {
+    fn build_courier(&self, config: &Config, callbacks: &Arc<Callbacks>) -> Result<Courier, StartError> {
         let providers = match &self.providers {
             Some(given) => given.clone(),
-            None => delivery::build(&config.providers, &self.clock)?,
+            None => delivery::build(&config.providers, &self.clock, Some(callbacks))?,
         };
         let rules = Rules {
             routes: config.routes.clone(),
@@ -178,7 +183,8 @@ fn warn_of_shared_numbers(realms: &BTreeMap<String, Realm>, rules: AccountRules)
     }
 }
 
-fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> {
+/// The pepper; in development it is made where there is none.
+pub(crate) fn read_pepper(otp: &Otp, entropy: &dyn Entropy) -> Result<Peppers, StartError> {
     match &otp.pepper {
         PepperSource::Given(text) => Ok(Peppers::parse(text.expose_secret())?),
         PepperSource::Generated(path) => {

@@ -8,13 +8,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::CommandError;
-use crate::ambient::{SystemClock, SystemEntropy};
+use crate::ambient::{Entropy, SystemClock, SystemEntropy};
+use crate::app::read_pepper;
 use crate::config::{self, Config, ProviderConfig};
-use crate::delivery::recipe::{Gateway, Outcome, Recipe};
-use crate::delivery::{Messages, Occasion, OutgoingCode, SendError, Text};
+use crate::delivery::recipe::{Gateway, Outcome, Recipe, Told};
+use crate::delivery::{Callbacks, Messages, Occasion, OutgoingCode, SendError, Text};
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::receipt::PathKeys;
 
 /// What a test message calls the app.
 const APP_NAME: &str = "Latchkey";
@@ -40,6 +42,32 @@ pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), 
         "\nVERIFIED is the day on which somebody last ran the recipe against the live gateway. Each passes its own \
          examples, which were written from the gateway's documentation."
     )?;
+    Ok(())
+}
+
+/// Says where gateways report to.
+pub(super) fn receipts(
+    config: &Config,
+    entropy: &dyn Entropy,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CommandError> {
+    let callbacks =
+        Callbacks::new(config.public_url.clone(), PathKeys::new(&read_pepper(&config.otp, entropy)?));
+    let mut shown = 0usize;
+    for (name, provider) in &config.providers {
+        let ProviderConfig::Recipe(provider) = provider else { continue };
+        let recipe = Recipe::load(&provider.recipe)
+            .map_err(|error| CommandError::Told(format!("providers.{name}: recipe: {error}")))?;
+        let Some(told) = recipe.reports() else { continue };
+        shown += 1;
+        match told {
+            Told::WithEachMessage => writeln!(out, "{name}: it is told with each message")?,
+            Told::ByTheOperator => writeln!(out, "{name}: {}", callbacks.url(name, None))?,
+        }
+    }
+    if shown == 0 {
+        writeln!(out, "No provider reports: none of their recipes has [dlr].")?;
+    }
     Ok(())
 }
 
@@ -70,7 +98,7 @@ fn check_one(file: &Path, out: &mut (dyn Write + Send)) -> Result<usize, Command
         }
     };
     let mut faults = 0;
-    for report in recipe.run_examples() {
+    for report in recipe.run_examples().into_iter().chain(recipe.run_receipts()) {
         match report.fault {
             None => writeln!(out, "{shown}: {}: as it should be", report.name)?,
             Some(fault) => {
@@ -86,6 +114,10 @@ fn check_one(file: &Path, out: &mut (dyn Write + Send)) -> Result<usize, Command
     }
     for outcome in recipe.without_example() {
         writeln!(out, "{shown}: no [[example]] shows {}: write one", outcome.as_str())?;
+        faults += 1;
+    }
+    for said in recipe.without_receipt() {
+        writeln!(out, "{shown}: no [[receipt]] shows {said}: write one")?;
         faults += 1;
     }
     Ok(faults)
@@ -114,7 +146,7 @@ pub(super) async fn send_test(
         }
     };
     let to = Address::parse(to).map_err(|error| CommandError::Told(format!("--to {to}: {error}")))?;
-    let gateway = Gateway::new(name, provider, Arc::new(SystemClock))
+    let gateway = Gateway::new(name, provider, Arc::new(SystemClock), None)
         .map_err(|error| CommandError::Told(format!("providers.{name}: {error}")))?;
     let code = Code::generate(&SystemEntropy, CodeLength::SIX);
     let text = match text {
@@ -203,6 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn receipts_name_an_address_where_the_operator_has_to_enter_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = include_str!("../../providers/infobip.toml").replace("{{ receipt_url }}", "");
+        let own = own.replace(" if receipt_url else", " if false else");
+        let own = own.replace("id       = \"infobip\"", "id       = \"own\"");
+        std::fs::write(folder.path().join("own.toml"), own).expect("a file");
+        let text = format!(
+            "public_url = \"https://login.example.com/\"\nproviders_dir = {:?}\n\
+             [otp]\npepper = \"k1 {}\"\n\
+             [providers.a]\nrecipe = \"own\"\nbase_url = \"https://a.b\"\napi_key = \"hunter2\"\nsender = \"1\"\n\
+             [providers.b]\nrecipe = \"infobip\"\nbase_url = \"https://a.b\"\napi_key = \"hunter2\"\nsender = \"1\"\n\
+             [routes.sms]\ndefault = [\"a\", \"b\"]",
+            folder.path(),
+            "ab".repeat(32)
+        );
+        let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let (out, error) = said(|out| receipts(&config, &SystemEntropy, out));
+        assert_eq!(error, None);
+        assert!(out.starts_with("a: https://login.example.com/v1/receipts/a/"), "{out}");
+        assert!(out.ends_with("\nb: it is told with each message\n") && !out.contains("hunter2"), "{out}");
+    }
+
+    #[test]
     fn a_check_prints_each_example_and_the_first_difference() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("kannel.toml");
@@ -210,7 +266,8 @@ mod tests {
         std::fs::write(&file, shipped).expect("a file");
         let (out, error) = said(|out| check(std::slice::from_ref(&file), out));
         assert_eq!(error, None, "{out}");
-        assert_eq!(out.matches("as it should be").count(), shipped.matches("[[example]]").count());
+        let told = shipped.matches("[[example]]").count() + shipped.matches("[[receipt]]").count();
+        assert_eq!(out.matches("as it should be").count(), told);
 
         std::fs::write(&file, shipped.replace("charset  = \"UTF-8\"", "charset  = \"latin1\""))
             .expect("a file");

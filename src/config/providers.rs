@@ -45,6 +45,14 @@ pub struct Terms {
     pub per_second: u32,
 }
 
+impl Terms {
+    /// Whether it may be given messages to a country.
+    #[must_use]
+    pub fn serve(&self, country: Country) -> bool {
+        self.countries.is_empty() || self.countries.contains(&country)
+    }
+}
+
 /// `kind = "console"`: for testers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleProvider {

@@ -393,7 +393,7 @@ fn check_address(section: &Section<'_>, key: &str, text: &str, mode: Mode, allow
     if url.query().is_some() || url.fragment().is_some() {
         problem("must end with its path: the recipe appends to it");
     }
-    let in_reach = is_private(&url) || is_bare_name(&url);
+    let in_reach = is_near(&url);
     let development = mode == Mode::Development && is_loopback(&url);
     match url.scheme() {
         "https" => {}
@@ -405,6 +405,11 @@ fn check_address(section: &Section<'_>, key: &str, text: &str, mode: Mode, allow
             "codes would travel in clear: use https; http is for private hosts with allow_http = true",
         ),
     }
+}
+
+/// Whether a URL leads to this host or a network around it.
+pub(crate) fn is_near(url: &Url) -> bool {
+    is_private(url) || is_bare_name(url)
 }
 
 /// A name without a dot is known to the local network alone.

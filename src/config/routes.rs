@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::providers::ProviderConfig;
 use super::reader::Section;
+use super::watch::{self, Watch};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
@@ -19,6 +20,7 @@ struct Route {
     rules: Vec<Rule>,
     default: Line,
     max_tries: usize,
+    watch: Watch,
 }
 
 /// Other providers for some messages. What is empty fits all.
@@ -72,6 +74,12 @@ impl Routes {
     #[must_use]
     pub fn offers(&self, channel: Channel) -> bool {
         self.0.contains_key(&channel)
+    }
+
+    /// What is done about messages of a channel that do not arrive.
+    #[must_use]
+    pub fn watch(&self, channel: Channel) -> Watch {
+        self.0.get(&channel).map(|route| route.watch).unwrap_or_default()
     }
 
     /// The way of a message: that of the first rule that fits it, or the default one.
@@ -167,7 +175,8 @@ fn read_route(section: &Section<'_>, channel: Channel, providers: &Providers) ->
     let max_tries = section.ranged("max_tries", MAX_TRIES, 1..=10, why);
     let rules = section.list("rules").into_iter();
     let rules = rules.map(|rule| read_rule(rule, channel, providers, strategy)).collect();
-    Route { rules, default, max_tries: usize::try_from(max_tries).unwrap_or(1) }
+    let watch = watch::read(section);
+    Route { rules, default, watch, max_tries: usize::try_from(max_tries).unwrap_or(1) }
 }
 
 /// What a rule can ask for.

@@ -33,7 +33,7 @@ pub struct Occasion<'a> {
 }
 
 /// What a notice is about: the number of an account was changed, and this is for whoever had it.
-pub struct Notice<'a> {
+pub struct NumberChanged<'a> {
     /// The app as its client names it.
     pub app_id: &'a str,
     /// What the app calls itself.
@@ -106,7 +106,7 @@ impl Messages {
 
     /// Tells whoever had a number that an account has another one now.
     #[must_use]
-    pub fn phone_changed(&self, notice: &Notice<'_>) -> Text {
+    pub fn phone_changed(&self, notice: &NumberChanged<'_>) -> Text {
         let plain = AppMessages::default();
         let app = self.apps.find(notice.app_id).map_or(&plain, |app| &app.messages);
         let available: Vec<_> = self.texts.locales().collect();

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod context;
+pub(crate) mod dlr;
 mod example;
 mod feedback;
 mod file;
@@ -31,7 +32,7 @@ const SCHEMA: u32 = 1;
 const MAX_TIMEOUT_MS: u64 = 14_000;
 
 /// What every message has.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "to",
     "to_country",
     "to_digits",
@@ -48,7 +49,20 @@ const NAMES: [&str; 16] = [
     "app.name",
     "channel",
     "now",
+    RECEIPT_URL,
 ];
+
+/// Where the gateway reports what became of the message.
+const RECEIPT_URL: &str = "receipt_url";
+
+/// How a gateway knows where to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By the request.
+    WithEachMessage,
+    /// By its own settings.
+    ByTheOperator,
+}
 
 /// A recipe, compiled.
 pub(crate) struct Recipe {
@@ -67,6 +81,9 @@ pub(crate) struct Recipe {
     examples: Vec<file::Example>,
     /// Whether it sends the text, not just the code: only then it can carry a notice.
     carries_text: bool,
+    dlr: Option<dlr::Dlr>,
+    told: Told,
+    receipts: Vec<dlr::file::Example>,
 }
 
 impl Recipe {
@@ -89,14 +106,23 @@ impl Recipe {
         };
         let mut templates = Templates::new(names(&NAMES, head.vars.keys().cloned().collect()));
         let sender = request::Sender::compile(&mut templates, &file.send)?;
+        let reports = templates.names(RECEIPT_URL);
+        let dlr = file.dlr.as_ref().map(|dlr| dlr::Dlr::compile(dlr, &head.settings, reports)).transpose()?;
+        if reports && dlr.is_none() {
+            let fix = "nothing says what the gateway reports there: write [dlr], or remove receipt_url";
+            return Err(LoadError::new("dlr", fix));
+        }
         let names = names(&feedback::NAMES, BTreeSet::new());
         let feedback =
             file.feedback.map(|feedback| feedback::Feedback::compile(names, feedback)).transpose()?;
         let mut in_url = sender.settings_in_url();
         in_url.extend(feedback.iter().flat_map(feedback::Feedback::settings_in_url));
         check_secrets(head, &in_url, file.send.secret_in_url)?;
+        let read = dlr.as_ref().map(dlr::Dlr::settings).unwrap_or_default();
         let is_used = |name: &String| {
-            templates.used().contains(name) || feedback.as_ref().is_some_and(|feedback| feedback.uses(name))
+            templates.used().contains(name)
+                || read.contains(&name.as_str())
+                || feedback.as_ref().is_some_and(|feedback| feedback.uses(name))
         };
         if let Some(name) = head.settings.keys().find(|name| !is_used(name)) {
             let fix = "nothing uses it: remove it, or write {{ cfg.NAME }} where it belongs";
@@ -130,7 +156,26 @@ impl Recipe {
             charset: head.charset,
             examples: file.example,
             carries_text: head.text.contains("msg.text"),
+            dlr,
+            told: if reports { Told::WithEachMessage } else { Told::ByTheOperator },
+            receipts: file.receipt,
         })
+    }
+
+    /// How the gateway knows where to report, where it does.
+    pub(crate) fn reports(&self) -> Option<Told> {
+        self.dlr.as_ref().map(|_| self.told)
+    }
+
+    /// How to read what the gateway reports, where it does.
+    #[cfg(test)]
+    pub(crate) fn dlr(&self) -> Option<&dlr::Dlr> {
+        self.dlr.as_ref()
+    }
+
+    /// The same, to keep.
+    pub(crate) fn into_dlr(self) -> Option<dlr::Dlr> {
+        self.dlr
     }
 
     /// Each outcome that its rules name, once.

@@ -15,7 +15,7 @@ use super::board::Board;
 use super::lane::{Lane, Urgency};
 use super::{OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::ambient::{Clock, Entropy, uniform};
-use crate::config::{Charset, PriceBook, Routes, Terms, Trip};
+use crate::config::{Charset, PriceBook, Routes, Terms, Trip, Watch};
 use crate::domain::channel::Channel;
 use crate::domain::money::Money;
 use crate::domain::phone::Country;
@@ -62,6 +62,11 @@ impl Plan {
     #[must_use]
     pub fn dearest(&self) -> Money {
         self.providers.iter().map(|(_, price)| *price).max().unwrap_or_default()
+    }
+
+    /// Leaves providers out, whoever else is left.
+    pub fn leave_out(&mut self, without: &[String]) {
+        self.providers.retain(|(name, _)| !without.contains(name));
     }
 
     /// What one of them takes for it.
@@ -131,6 +136,26 @@ impl Courier {
         self.rules.routes.offers(channel)
     }
 
+    /// Whether a channel leads to somebody by any other than these providers.
+    #[must_use]
+    pub fn offers_without(&self, trip: &Trip<'_>, without: &[String]) -> bool {
+        let Some(way) = self.rules.routes.way(trip) else { return false };
+        let now = self.around.clock.now();
+        let country = trip.to.country().unwrap_or(Country::UNKNOWN);
+        let mut names =
+            way.line.providers.iter().map(|(name, _)| name).filter(|name| !without.contains(name));
+        names.any(|name| {
+            let lane = self.lanes.get(name).is_some_and(|lane| lane.terms.serve(country));
+            lane && self.around.board.ruling(name, now) != Some(Says::Disabled)
+        })
+    }
+
+    /// What is done about messages of a channel that do not arrive.
+    #[must_use]
+    pub fn watch(&self, channel: Channel) -> Watch {
+        self.rules.routes.watch(channel)
+    }
+
     /// What is known of providers.
     #[must_use]
     pub fn board(&self) -> &Board {
@@ -177,8 +202,7 @@ impl Courier {
             Channel::Voice | Channel::Whatsapp | Channel::Telegram | Channel::Email => (Alphabet::Gsm7, 1),
         };
         let serves = |terms: &Terms| {
-            (terms.countries.is_empty() || terms.countries.contains(&country))
-                && (terms.charset == Charset::Any || alphabet == Alphabet::Gsm7)
+            terms.serve(country) && (terms.charset == Charset::Any || alphabet == Alphabet::Gsm7)
         };
         let (mut names, mut candidates) = (Vec::new(), Vec::new());
         for (name, weight) in &way.line.providers {

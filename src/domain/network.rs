@@ -16,6 +16,13 @@ impl ClientIp {
         Self(ip.to_canonical())
     }
 
+    /// One of the network that [`ClientIp::key`] named.
+    #[must_use]
+    pub fn of_key(key: &str) -> Option<Self> {
+        let network = key.split_once('/').map_or(key, |(network, _)| network);
+        Some(Self::new(network.parse().ok()?))
+    }
+
     /// The address itself.
     #[must_use]
     pub fn ip(self) -> IpAddr {
@@ -44,8 +51,7 @@ impl ClientIp {
 /// The site around a network that [`ClientIp::key`] named.
 #[must_use]
 pub fn site_of(key: &str) -> Option<String> {
-    let (network, _) = key.split_once('/')?;
-    ClientIp::new(network.parse().ok()?).site_key()
+    ClientIp::of_key(key)?.site_key()
 }
 
 fn prefix(ip: std::net::Ipv6Addr, bits: u32) -> String {
@@ -70,6 +76,9 @@ mod tests {
         let site = ClientIp::new("2001:db8:1:2::1".parse().expect("an address")).site_key();
         assert_eq!(site.as_deref(), Some("2001:db8:1::/48"));
         assert_eq!(site_of("2001:db8:1:2::/64"), site);
+        for network in ["192.0.2.1", "2001:db8:1:2::/64"] {
+            assert_eq!(ClientIp::of_key(network).map(ClientIp::key).as_deref(), Some(network));
+        }
         assert_eq!((site_of("192.0.2.1"), site_of("nowhere/64")), (None, None));
     }
 }

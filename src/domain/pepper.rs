@@ -1,19 +1,20 @@
 //! How a code is kept at rest.
 //!
 //! Guarantees: a hash is of the code *in its place*. Argon2id takes the pepper as its secret input and, as its
-//! associated data, a digest of realm, purpose, challenge, address and client secret, so that a row moved to another
+//! associated data, a digest of realm, purpose, challenge, address and the client secret's hash, so that a row moved to another
 //! place never verifies, and a database without the pepper says nothing about its codes. The cost is a setting: 20
 //! bits are protected by the pepper, not by the cost.
 
 use std::cell::RefCell;
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::address::Address;
 use super::code::{Code, CodeHash};
-use super::ids::{ChallengeId, ClientSecret};
+use super::ids::{ChallengeId, SecretHash};
 
 /// Shorter secrets are refused.
 const MIN_PEPPER_BYTES: usize = 32;
@@ -76,6 +77,17 @@ impl Peppers {
         if peppers.is_empty() { Err(PepperError::Empty) } else { Ok(Self(peppers)) }
     }
 
+    /// A key for another purpose out of each of these, the current one first.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let derived = |pepper: &Pepper| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&pepper.key).ok()?;
+            mac.update(purpose.as_bytes());
+            Some(Zeroizing::new(mac.finalize().into_bytes().into()))
+        };
+        self.0.iter().filter_map(derived).collect()
+    }
+
     /// A file's text with one fresh key.
     #[must_use]
     pub fn generate(entropy: &dyn crate::ambient::Entropy) -> Zeroizing<String> {
@@ -105,19 +117,20 @@ pub struct Binding<'a> {
     pub challenge: &'a ChallengeId,
     /// Who is to prove that they hold it.
     pub address: &'a Address,
-    /// What the starter holds; none in the mesibo dialect.
-    pub client_secret: Option<&'a ClientSecret>,
+    /// Of what the starter holds; none in the mesibo dialect. Its hash, which is stored, and not the secret: a code
+    /// that we send by ourselves is hashed without it. A code is worth nothing to whoever lacks the secret.
+    pub client_secret: Option<SecretHash>,
 }
 
 impl Binding<'_> {
     /// SHA-256 over the parts, each behind its length. (Argon2's associated data takes at most 32 bytes here.)
     fn digest(&self) -> [u8; 32] {
-        let secret = self.client_secret.map_or("", ClientSecret::reveal);
-        let parts = [self.realm, self.purpose, self.challenge.as_str(), self.address.as_str(), secret];
+        let secret = self.client_secret.as_ref().map_or(&[][..], SecretHash::as_bytes);
+        let parts = [self.realm, self.purpose, self.challenge.as_str(), self.address.as_str()];
         let mut digest = Sha256::new();
-        for part in parts {
+        for part in parts.map(str::as_bytes).into_iter().chain([secret]) {
             digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            digest.update(part.as_bytes());
+            digest.update(part);
         }
         digest.finalize().into()
     }
@@ -246,6 +259,7 @@ mod tests {
     use super::*;
     use crate::ambient::SeededEntropy;
     use crate::domain::code::CodeLength;
+    use crate::domain::ids::ClientSecret;
 
     const KEYS: &str = "k2 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n\
                         # replaced in May\n\
@@ -269,7 +283,7 @@ mod tests {
             purpose: "login",
             challenge: &challenge,
             address: &address,
-            client_secret: Some(&secret),
+            client_secret: Some(secret.hash()),
         };
         let hash = |key: &str, binding: &Binding<'_>, salt: &Salt, code: &Code| {
             hasher.hash(key, binding, salt, code).unwrap()

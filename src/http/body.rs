@@ -18,14 +18,23 @@ pub(super) enum BodyError {
 
 /// The whole body.
 pub(super) async fn read(payload: Payload, deadline: Duration) -> Result<Bytes, BodyError> {
-    tokio::time::timeout(deadline, collect(payload)).await.unwrap_or(Err(BodyError::TooSlow))
+    read_up_to(LIMIT, payload, deadline).await
 }
 
-async fn collect(mut payload: Payload) -> Result<Bytes, BodyError> {
+/// The same, of whoever sends more.
+pub(super) async fn read_up_to(
+    limit: usize,
+    payload: Payload,
+    deadline: Duration,
+) -> Result<Bytes, BodyError> {
+    tokio::time::timeout(deadline, collect(limit, payload)).await.unwrap_or(Err(BodyError::TooSlow))
+}
+
+async fn collect(limit: usize, mut payload: Payload) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.or(Err(BodyError::Broken))?;
-        if body.len() + chunk.len() > LIMIT {
+        if body.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge);
         }
         body.extend_from_slice(&chunk);

@@ -48,6 +48,8 @@ problems! {
         "Use the method that the header Allow names.";
     NotReady, "not_ready", SERVICE_UNAVAILABLE, "Not ready",
         "Send requests to another node.";
+    NotProved, "not_proved", FORBIDDEN, "This call does not prove to be the gateway's",
+        "Check the secret at the gateway, and public_url here.";
     Internal, "internal", INTERNAL_SERVER_ERROR, "Something is wrong with the server",
         "Try again later; tell the operator the request_id.";
     Overloaded, "overloaded", SERVICE_UNAVAILABLE, "The server has too much to do",

@@ -7,7 +7,7 @@ use crate::config::Limits;
 use crate::delivery::Plan;
 use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
 use crate::domain::code::Code;
-use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
+use crate::domain::ids::{ChallengeId, MessageId, SecretHash};
 use crate::domain::limits::Rate;
 use crate::domain::money::{DailySpend, Money};
 use crate::domain::pepper::{Binding, Salt};
@@ -24,8 +24,21 @@ pub(super) enum Refusal {
     Changed,
     /// A budget is used up until then.
     Spent(Timestamp),
+    /// Another network's fresh code holds the place until then.
+    Held(Timestamp),
     /// The day's money is, perhaps among others.
     OutOfMoney(Timestamp),
+    /// Only providers that are to be left out would take it.
+    NoOtherWay,
+}
+
+/// A code, and what is written down of the message that carries it.
+pub(super) struct Letter<'a> {
+    pub(super) code: &'a Code,
+    /// The language of its text.
+    pub(super) locale: &'a str,
+    /// Whether nothing leaves: the address is closed.
+    pub(super) withheld: bool,
 }
 
 /// One attempt at sending, ready to be written.
@@ -95,16 +108,15 @@ impl Login {
     }
 
     /// Hashes the code in its place: beside the codes of the current challenge while that waits, otherwise in a new
-    /// one. The inner error: another network's fresh code holds the place until then.
+    /// one. The inner error: why there is no place for it.
     pub(super) async fn draft(
         &self,
         start: &Order,
-        secret: Option<&ClientSecret>,
+        secret: Option<SecretHash>,
         current: Option<Challenge>,
-        code: &Code,
-        closed: bool,
+        letter: &Letter<'_>,
         now: Timestamp,
-    ) -> Result<Result<Draft, Timestamp>, LoginError> {
+    ) -> Result<Result<Draft, Refusal>, LoginError> {
         let (waiting, over) = match current {
             Some(challenge) if self.is_waiting(&challenge) => (Some(challenge), None),
             Some(over) => (None, Some((over.id, over.version))),
@@ -127,7 +139,7 @@ impl Login {
             client_secret: secret,
         };
         let slot = Slot {
-            hash: self.hash(&key_id, &binding, &salt, code).await?,
+            hash: self.hash(&key_id, &binding, &salt, letter.code).await?,
             message: MessageId::generate_at(now, &*self.entropy),
             sent_at: now,
             // A code never outlives its challenge.
@@ -138,7 +150,7 @@ impl Login {
         let place = match waiting {
             Some(Challenge { state: State::Waiting(slots), version, .. }) => match slots.place(slot, now) {
                 Ok(slots) => Place::Beside { id: id.clone(), version, slots, attempts: self.otp.attempts },
-                Err(free_at) => return Ok(Err(free_at)),
+                Err(free_at) => return Ok(Err(Refusal::Held(free_at))),
             },
             Some(Challenge { state: State::Proved(_), .. }) | None => {
                 let new = NewChallenge {
@@ -148,7 +160,7 @@ impl Login {
                     app_id: start.app_id.clone(),
                     realm: start.realm.clone(),
                     address: start.address.clone(),
-                    secret: secret.map(ClientSecret::hash),
+                    secret,
                     key_id,
                     salt,
                     slots: Slots::new(vec![slot]),
@@ -164,7 +176,9 @@ impl Login {
             address: start.address.clone(),
             channel: start.channel,
             network: start.client.key(),
-            status: if closed { Status::Withheld } else { Status::Pending },
+            status: if letter.withheld { Status::Withheld } else { Status::Pending },
+            locale: letter.locale.to_owned(),
+            resend_of: start.resend_of.clone(),
             created_at: now,
             deadline_at: now.plus(SEND_DEADLINE + LEASE_MARGIN),
         };
@@ -174,7 +188,11 @@ impl Login {
             attempts_left: self.otp.attempts - guesses,
             place,
             budgets: budgets_of(start, &self.limits),
-            event: if closed { Event::CodeWithheld } else { Event::CodeSent },
+            event: match start.resend_of {
+                _ if letter.withheld => Event::CodeWithheld,
+                Some(_) => Event::CodeResent,
+                None => Event::CodeSent,
+            },
             realm: start.realm.clone(),
             app_id: start.app_id.clone(),
             way: String::new(),
@@ -185,14 +203,15 @@ impl Login {
 impl Draft {
     /// What its message belongs to.
     pub(super) fn matter(&self, plan: &Plan) -> Matter<'_> {
-        Matter { challenge: &self.delivery.challenge, realm: &self.realm, reserved: plan.dearest() }
+        let NewDelivery { challenge, channel, .. } = &self.delivery;
+        Matter { challenge, realm: &self.realm, channel: *channel, reserved: plan.dearest() }
     }
 
     /// Takes down which way the message is to go, and what it may cost.
     pub(super) fn decide(&mut self, plan: &Plan, limits: &Limits) {
         self.way = plan.to_string();
         if let Some(limit) = limits.spend_per_day
-            && self.event == Event::CodeSent
+            && self.event != Event::CodeWithheld
         {
             // Last: everybody needs this row.
             self.budgets.push((MONEY_KEY.to_owned(), Spend::Money(limit, plan.dearest())));
@@ -242,7 +261,9 @@ fn budgets_of(start: &Order, limits: &Limits) -> Vec<(String, Spend)> {
     let site = start.client.site_key().map(|site| (network_key(&site), Spend::Site));
     let country = start.address.country().map(|country| format!("country:{country}"));
     let country = country.map(|key| (key, Spend::Plain(limits.per_country)));
-    let address = (address_key(start.address.as_str()), Spend::Address);
+    // Nobody asked for it: it counts, and the wait that a person was told of stays as it was.
+    let spend = if start.resend_of.is_some() { Spend::Plain(limits.per_address) } else { Spend::Address };
+    let address = (address_key(start.address.as_str()), spend);
     let network = (network_key(&start.client.key()), Spend::Network);
     let app = (format!("app:{}", start.app_id), Spend::Plain(limits.per_app));
     let all = ("all".to_owned(), Spend::Plain(limits.overall));

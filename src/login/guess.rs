@@ -100,7 +100,7 @@ impl Login {
             purpose: &challenge.purpose.as_str(),
             challenge: &challenge.id,
             address: &challenge.address,
-            client_secret: guess.secret.as_ref(),
+            client_secret: guess.secret.as_ref().map(ClientSecret::hash),
         };
         let code = self.hash(&challenge.key_id, &binding, &challenge.salt, &guess.code).await?;
         Ok(match challenge.judge(&code, now) {

@@ -3,6 +3,7 @@
 use super::Login;
 use super::draft::{MONEY_KEY, address_key};
 use crate::delivery::{OutgoingCode, Plan, Report, SendError};
+use crate::domain::channel::Channel;
 use crate::domain::ids::ChallengeId;
 use crate::domain::money::Money;
 use crate::domain::phone::Country;
@@ -14,6 +15,7 @@ use crate::store::{budgets, challenges};
 pub(super) struct Matter<'a> {
     pub(super) challenge: &'a ChallengeId,
     pub(super) realm: &'a str,
+    pub(super) channel: Channel,
     /// What was taken of the day's money for it.
     pub(super) reserved: Money,
 }
@@ -55,7 +57,8 @@ impl Login {
         let story = (failed.len() > 1 || (!failed.is_empty() && status == Status::Accepted))
             .then(|| story(message, &failed, taker.filter(|_| status == Status::Accepted)));
         let failed = failed.into_iter().map(|(name, _)| name).collect();
-        let outcome = Outcome { status, provider, provider_id, error: kind, failed };
+        let due_at = self.due_at(matter.channel, status, provider.as_deref(), now);
+        let outcome = Outcome { status, provider, provider_id, error: kind, due_at, failed };
         let (id, rate, challenge) = (message.id.clone(), self.limits.per_address, matter.challenge.clone());
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());

@@ -1,15 +1,14 @@
 //! Start and resend: a code goes out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::dispatch::{Dispatched, Errand};
 use super::draft::{Refusal, address_key};
-use super::{Login, LoginError, SEND_DEADLINE, Wait};
-use crate::delivery::{Occasion, OutgoingCode, SendError};
+use super::{Login, LoginError, Wait};
+use crate::config::App;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
-use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::network::ClientIp;
@@ -63,9 +62,11 @@ pub(super) struct Order {
     pub(super) address: Address,
     pub(super) channel: Channel,
     /// Those that lead to the address, in the order of the app.
-    channels: Vec<Channel>,
-    languages: Vec<String>,
+    pub(super) channels: Vec<Channel>,
+    pub(super) languages: Vec<String>,
     pub(super) client: ClientIp,
+    /// The message that another is sent in place of, by ourselves.
+    pub(super) resend_of: Option<MessageId>,
 }
 
 /// What came of it.
@@ -218,24 +219,40 @@ impl Login {
     }
 
     /// What the configuration says to a request, before anything is looked up.
-    fn order(&self, purpose: Purpose, start: Start) -> Result<Order, Started> {
+    pub(super) fn order(&self, purpose: Purpose, start: Start) -> Result<Order, Started> {
         let Start { dialect, app_id, address, channel, languages, client } = start;
         let app = self.apps.find(&app_id).filter(|app| app.dialects.contains(&dialect));
         let app = app.ok_or(Started::UnknownApp)?;
         if matches!(address, Address::Email(_)) && purpose == Purpose::Login && !self.email.login {
             return Err(Started::EmailLoginOff);
         }
-        let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
-        let offered =
-            app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel));
-        let channels: Vec<Channel> = offered.collect();
+        let channels = self.channels(app, &address);
         let channel = channel.or(channels.first().copied()).filter(|channel| channels.contains(channel));
         let channel = channel.ok_or(Started::ChannelNotOffered)?;
         if !self.policy.serves(&address) {
             return Err(Started::NotServed);
         }
         let (app_name, realm) = (app.name.clone(), app.upstream.clone());
-        Ok(Order { purpose, dialect, app_id, app_name, realm, address, channel, channels, languages, client })
+        let order = Order {
+            purpose,
+            dialect,
+            app_id,
+            app_name,
+            realm,
+            address,
+            channel,
+            channels,
+            languages,
+            client,
+            resend_of: None,
+        };
+        Ok(order)
+    }
+
+    /// The channels that lead to an address, in the order of the app.
+    pub(super) fn channels(&self, app: &App, address: &Address) -> Vec<Channel> {
+        let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
+        app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
     }
 
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
@@ -267,46 +284,25 @@ impl Login {
         }
         let closed = opening == Opening::Closed;
 
-        let code = Code::generate(&*self.entropy, self.otp.length);
         let fresh = (start.dialect == Dialect::V1 && secret.is_none())
             .then(|| ClientSecret::generate(&*self.entropy));
         let secret = secret.or(fresh.as_ref());
-        let mut draft = match self.draft(start, secret, current.challenge, &code, closed, now).await? {
-            Ok(draft) => draft,
-            Err(free_at) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
-        };
-        let outgoing = self.compose(start, draft.delivery.id.clone(), code);
-        let plan = self.courier.plan(start.channel, &outgoing, &current.failed);
-        draft.decide(&plan, &self.limits);
-        let draft = Arc::new(draft);
-        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
-        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
-            Ok(next_send_at) => next_send_at,
-            Err(Refusal::Changed) => return Ok(None),
-            Err(refusal @ (Refusal::Spent(until) | Refusal::OutOfMoney(until))) => {
-                if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
-                    tracing::error!(
-                        alarm = true,
-                        "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
-                    );
+        let errand =
+            Errand { secret: secret.map(ClientSecret::hash), withheld: closed, failed: &current.failed };
+        let Dispatched { draft, next_send_at, failure } =
+            match self.dispatch(start, &errand, current.challenge, now).await? {
+                Ok(dispatched) => dispatched,
+                Err(Refusal::Changed) => return Ok(None),
+                Err(Refusal::NoOtherWay) => return Ok(Some(Started::Undeliverable)),
+                Err(Refusal::Held(free_at)) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
+                Err(Refusal::Spent(until) | Refusal::OutOfMoney(until)) => {
+                    // Somebody may have been quicker by a moment: then their code is the one that is valid.
+                    let current = self.read_current(start, None).await?;
+                    return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
                 }
-                // Somebody may have been quicker by a moment: then their code is the one that is valid.
-                let current = self.read_current(start, None).await?;
-                return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
-            }
-        };
-
-        if closed {
-            tokio::time::sleep(self.pace.of(start.channel)).await;
-        } else {
-            let from = self.clock.now();
-            let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
-            self.pace.note(start.channel, self.clock.now().wait_from(from));
-            let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft.matter(&plan), &outgoing, &plan, report);
-            if let Some(failure) = failure {
-                return Ok(Some(failure));
-            }
+            };
+        if let Some(failure) = failure {
+            return Ok(Some(failure));
         }
         Ok(Some(Started::Sent(Box::new(Sent {
             challenge: draft.delivery.challenge.clone(),
@@ -322,27 +318,6 @@ impl Login {
             expires_in: draft.expires_at.wait_from(now),
             attempts_left: draft.attempts_left,
         }))))
-    }
-
-    /// The message that brings a code.
-    fn compose(&self, start: &Order, id: MessageId, code: Code) -> OutgoingCode {
-        let text = self.messages.write(&Occasion {
-            app_id: &start.app_id,
-            app_name: &start.app_name,
-            channel: start.channel,
-            languages: &start.languages,
-            code: &code,
-            lifetime: self.otp.lifetime,
-        });
-        OutgoingCode {
-            id,
-            to: start.address.clone(),
-            code: Some(code),
-            app_id: start.app_id.clone(),
-            app_name: start.app_name.clone(),
-            lifetime: self.otp.lifetime,
-            text,
-        }
     }
 
     /// What there is about an address, and about the challenge that is known already. A `/v1` start never sees
@@ -379,19 +354,4 @@ fn too_soon(challenge: Option<&Challenge>, until: Timestamp, now: Timestamp) -> 
     let valid =
         challenge.is_some_and(|challenge| challenge.expires_at > now && challenge.comparisons(now) > 0);
     if valid { Started::StillValid { next_send: wait } } else { Started::TooSoon(wait) }
-}
-
-/// What to tell when a message was certainly not taken; nothing when it may have been.
-fn refused(error: &SendError) -> Option<Started> {
-    match error {
-        SendError::BadNumber(_) => Some(Started::BadAddress),
-        SendError::Blocked(_) => Some(Started::Blocked),
-        SendError::Unroutable(_)
-        | SendError::Rejected(_)
-        | SendError::Auth(_)
-        | SendError::NoFunds(_)
-        | SendError::Throttled(_)
-        | SendError::Temporary(_) => Some(Started::Undeliverable),
-        SendError::Unknown(_) => None,
-    }
 }

@@ -18,6 +18,15 @@ impl Pointer {
         Some(Self(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect()))
     }
 
+    /// The parts that it leads to, as they are written. Elements that lack one are passed over.
+    pub(crate) fn select<'a>(&self, document: &'a [u8]) -> Vec<&'a [u8]> {
+        let Ok(root) = serde_json::from_slice::<&'a RawValue>(document) else { return Vec::new() };
+        let step = |found: Vec<&'a RawValue>, step: &String| {
+            found.into_iter().filter_map(|raw| children(raw, step)).flatten().collect()
+        };
+        self.0.iter().fold(vec![root], step).into_iter().map(|raw| raw.get().as_bytes()).collect()
+    }
+
     /// The values that it leads to, as text; `None` stands for one that is an object or a list. `null` is nothing. No
     /// value at all where any of the elements that a `*` stands for has none.
     pub(crate) fn find(&self, document: &[u8]) -> Vec<Option<String>> {
@@ -96,6 +105,20 @@ mod tests {
         assert_eq!(both, [Some("0".to_owned()), Some("1".to_owned())]);
         assert_eq!(find("/m/*/s", "{\"m\": [{\"s\": \"0\"}, {}]}"), []);
         assert_eq!(find("/m/*/s", "{\"m\": []}"), []);
+    }
+
+    #[test]
+    fn parts_are_selected_where_they_are_and_passed_over_where_not() {
+        let select = |pointer: &str, document: &'static str| -> Vec<&'static str> {
+            let parts = Pointer::parse(pointer).expect("a pointer").select(document.as_bytes());
+            parts.into_iter().map(|part| std::str::from_utf8(part).expect("UTF-8")).collect()
+        };
+        let nested = "{\"e\": [{\"s\": [{\"a\": 1}, 2]}, {\"m\": []}, {\"s\": []}, {\"s\": [ 3 ]}]}";
+        assert_eq!(select("/e/*/s/*", nested), ["{\"a\": 1}", "2", "3"]);
+        assert_eq!(select("/*", "[{\"a\": 1}]"), ["{\"a\": 1}"]);
+        for none in ["{}", "", "[", "null", "7"] {
+            assert!(select("/*", none).is_empty(), "{none}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(crate) struct Templates {
     url: Environment<'static>,
     names: Names,
     used: BTreeSet<String>,
+    known: BTreeSet<String>,
     used_vars: BTreeSet<String>,
 }
 
@@ -92,7 +93,14 @@ impl Templates {
             };
             written.map_err(Error::from)
         });
-        Self { text: engine(), url, names, used: BTreeSet::new(), used_vars: BTreeSet::new() }
+        Self {
+            text: engine(),
+            url,
+            names,
+            used: BTreeSet::new(),
+            known: BTreeSet::new(),
+            used_vars: BTreeSet::new(),
+        }
     }
 
     /// A text; where it is one expression and nothing else, that value.
@@ -143,7 +151,9 @@ impl Templates {
                     let fix = format!("there is no word {word:?}: declare it under [vars]");
                     return Err(LoadError::new(key, fix));
                 }
-                _ if known.contains(&name.as_str()) => {}
+                _ if known.contains(&name.as_str()) => {
+                    self.known.insert(name);
+                }
                 _ => {
                     let known = known.join(", ");
                     let words = if vars.is_empty() { "" } else { " and vars.NAME" };
@@ -154,6 +164,11 @@ impl Templates {
         }
         self.used.extend(settings.iter().cloned());
         Ok(Template { key: key.to_owned(), kind, name: None, settings })
+    }
+
+    /// Whether any template has this name.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.known.contains(name)
     }
 
     /// The settings that any template names.

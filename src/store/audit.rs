@@ -13,6 +13,8 @@ use crate::domain::time::Timestamp;
 pub enum Event {
     /// A code was made, and a message written down.
     CodeSent,
+    /// A code was made, and a message written down, in place of one that did not arrive.
+    CodeResent,
     /// A code was made for an address that is closed: nothing left.
     CodeWithheld,
     /// A guess was counted. The next event of its challenge says whether it was right.
@@ -63,6 +65,7 @@ impl Event {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CodeSent => "code.sent",
+            Self::CodeResent => "code.resent",
             Self::CodeWithheld => "code.withheld",
             Self::GuessCounted => "guess.counted",
             Self::GuardAtCap => "guard.at_cap",

@@ -149,6 +149,15 @@ pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Erro
     row.map(Row::into_challenge).transpose()
 }
 
+/// The challenge of this id, while it is current. Only for what no client names: no secret is asked for.
+///
+/// # Errors
+/// The database's.
+pub fn get(db: &mut AnyConnection, id: &ChallengeId) -> Result<Option<Challenge>, Error> {
+    let named = dsl::challenges.filter(dsl::id.eq(id.as_str())).filter(dsl::ended_at.is_null());
+    one_row!(db, named)?.map(Row::into_challenge).transpose()
+}
+
 /// Adds a challenge; false when the address has a current one already.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Messages on their way.
+//! Messages on their way. What gateways report of them is in [`super::reports`].
 
 use diesel::prelude::*;
 use diesel::result::Error;
@@ -18,7 +18,9 @@ pub enum Status {
     Pending,
     /// A provider took it.
     Accepted,
-    /// No provider took it.
+    /// It arrived, as a provider reports.
+    Delivered,
+    /// No provider took it, or the one that did reports that it did not arrive.
     Failed,
     /// Nobody knows, and nothing sends it again.
     Unknown,
@@ -33,6 +35,7 @@ impl Status {
         match self {
             Self::Pending => "pending",
             Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Withheld => "withheld",
@@ -55,6 +58,10 @@ pub struct NewDelivery {
     pub network: String,
     /// [`Status::Pending`] or [`Status::Withheld`].
     pub status: Status,
+    /// The language of its text.
+    pub locale: String,
+    /// The message that it is sent in place of; none where a person asked for it.
+    pub resend_of: Option<MessageId>,
     /// Now.
     pub created_at: Timestamp,
     /// After this nobody sends it any more.
@@ -74,6 +81,8 @@ pub struct Outcome {
     pub error: Option<&'static str>,
     /// Those that did not take it.
     pub failed: Vec<String>,
+    /// When another is sent in its place, unless it is reported as delivered.
+    pub due_at: Option<Timestamp>,
 }
 
 /// Writes a message down before it is sent.
@@ -91,12 +100,14 @@ pub fn insert(db: &mut AnyConnection, new: &NewDelivery) -> Result<(), Error> {
         dsl::created_at.eq(new.created_at.as_millis()),
         dsl::deadline_at.eq(new.deadline_at.as_millis()),
         dsl::updated_at.eq(new.created_at.as_millis()),
+        dsl::locale.eq(&new.locale),
+        dsl::resend_of.eq(new.resend_of.as_ref().map(MessageId::as_str)),
     );
     on_each!(db, c => diesel::insert_into(dsl::deliveries).values(row).execute(c))?;
     Ok(())
 }
 
-/// Notes what became of a pending message.
+/// Notes what became of a pending message. One that was reported meanwhile is left as it is.
 ///
 /// # Errors
 /// The database's.
@@ -115,6 +126,7 @@ pub fn note(
         dsl::provider_id.eq(&outcome.provider_id),
         dsl::error.eq(outcome.error),
         dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
+        dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
         dsl::updated_at.eq(now.as_millis()),
     );
     found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)

@@ -65,6 +65,10 @@ diesel::table! {
         deadline_at -> BigInt,
         updated_at -> BigInt,
         verified_at -> Nullable<BigInt>,
+        locale -> Text,
+        resend_of -> Nullable<Text>,
+        due_at -> Nullable<BigInt>,
+        reported_at -> Nullable<BigInt>,
         failed_providers -> Nullable<Text>,
     }
 }

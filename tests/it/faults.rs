@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::net::TcpSocket;
 
 use crate::harness::app::{Answer, now};
-use crate::harness::gateway::SECRET;
+use crate::harness::gateway::{Posted, SECRET};
 use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both, wire};
 
 /// All there is to say about a fault. `place`: at which of two gateways it is; the second is `good`, or the first is
@@ -188,7 +188,7 @@ impl Scene {
     }
 
     /// The messages that a gateway has read for a number.
-    fn posted(&self, gateway: &str, phone: &str) -> Vec<crate::harness::gateway::Posted> {
+    fn posted(&self, gateway: &str, phone: &str) -> Vec<Posted> {
         let found = self.gateways.iter().find(|(name, _)| *name == gateway);
         found.map_or_else(Vec::new, |(_, gateway)| gateway.posted_to(phone))
     }
@@ -219,7 +219,7 @@ impl Scene {
             assert_eq!(std::slice::from_ref(&posted.id), ids, "one id for one message, whoever gets it");
             assert!(posted.signed && posted.timestamp == now().as_secs(), "{posted:?}");
         }
-        let texts: Vec<&String> = asked.iter().flatten().map(|posted| &posted.text).collect();
+        let texts: Vec<String> = asked.iter().flatten().map(Posted::message).collect();
         assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "one code, one text: {texts:?}");
         let audited = read("event || ' ' || detail", "audit", &format!("{by_phone} ORDER BY id"));
         let decided = format!("code.sent {} via {first}, {second} (ordered, rule ", ids[0]);

@@ -11,6 +11,7 @@ pub mod mesibo;
 pub mod outbox;
 pub mod postgres;
 pub mod process;
+pub mod reports;
 pub mod sendbird;
 pub mod smtp;
 pub mod upstream;

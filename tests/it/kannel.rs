@@ -16,6 +16,8 @@ use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::MessageId;
 use zeroize::Zeroizing;
 
+use crate::harness::{Backend, Database, TestApp};
+
 const BEARERBOX: &str = "/usr/sbin/bearerbox";
 const SMSBOX: &str = "/usr/sbin/smsbox";
 const FAKE_SMSC: &str = "/usr/lib/kannel/test/fakesmsc";
@@ -76,7 +78,7 @@ fn start(folder: &Path) -> Kannel {
     let config = format!(
         "group = core\nadmin-port = {admin}\nadmin-password = none\nadmin-allow-ip = 127.0.0.1\n\
          smsbox-port = {boxes}\nbox-allow-ip = 127.0.0.1\nstore-type = file\nstore-location = {store}\n\n\
-         group = smsc\nsmsc = fake\nhost = 127.0.0.1\nport = {smsc}\nconnect-allow-ip = 127.0.0.1\n\n\
+         group = smsc\nsmsc = fake\nsmsc-id = fake\nhost = 127.0.0.1\nport = {smsc}\nconnect-allow-ip = 127.0.0.1\n\n\
          group = smsbox\nbearerbox-host = 127.0.0.1\nbearerbox-port = {boxes}\nsendsms-port = {sendsms}\n\
          sendsms-interface = 127.0.0.1\n\n\
          group = sendsms-user\nusername = tester\npassword = \"{PASSWORD}\"\n\n\
@@ -116,7 +118,7 @@ fn provider(address: SocketAddr, password: &str) -> Arc<dyn Provider> {
     let config = Config::parse(table.parse().expect("TOML"), "a test", &std::collections::BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    delivery::build(&config.providers, &clock).expect("providers").remove(0)
+    delivery::build(&config.providers, &clock, None).expect("providers").remove(0)
 }
 
 fn message(text: &str) -> OutgoingCode {
@@ -163,4 +165,37 @@ async fn a_real_kannel_passes_on_what_our_recipe_sends() {
     }
     let refused = provider(kannel.address, "wrong").send(&message("482913")).await;
     assert!(matches!(&refused, Err(SendError::Auth(text)) if !text.contains("wrong")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_real_kannel_reports_what_became_of_a_code_that_it_delivered() {
+    if !is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let kannel = start(folder.path());
+    // Kannel is told our address before we have it.
+    let [ours] = free_ports();
+    let database = Database::fresh(Backend::Sqlite);
+    let provider = format!(
+        "[providers.own]\nrecipe = \"kannel\"\nbase_url = \"http://{}\"\nusername = \"tester\"\n\
+         password = \"{PASSWORD}\"\nsender = \"12345\"",
+        kannel.address
+    );
+    let url = format!("http://127.0.0.1:{ours}");
+    let app = TestApp::builder(&database).config(&provider).set("server.listen", format!("127.0.0.1:{ours}"));
+    let app = app.set("public_url", url).real_providers().start();
+    assert!(app.start_login("14155552671").await.is_ok());
+    let line = kannel.received.recv_timeout(PATIENCE).expect("the SMSC gets it");
+    let status = || database.texts("SELECT status AS t FROM deliveries").concat();
+    let (step, mut waited) = (Duration::from_millis(20), Duration::ZERO);
+    while status() != "delivered" {
+        assert!(waited < PATIENCE, "it is {}", status());
+        std::thread::park_timeout(step);
+        waited += step;
+    }
+    let digits = line.split(|c: char| !c.is_ascii_digit()).find(|word| word.len() == 6);
+    let verified = app.verify("14155552671", digits.expect("a code")).await;
+    assert!(verified.token().is_some(), "{line}: {verified:?}");
+    app.stop().await;
 }

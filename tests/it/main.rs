@@ -37,6 +37,8 @@ mod mint;
 mod operator;
 mod purge;
 mod races;
+mod receipts;
+mod resends;
 mod resilience;
 mod routing;
 mod schema;

@@ -24,7 +24,7 @@ fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildError> {
     let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(crate::harness::app::now()));
-    delivery::build(&config.providers, &clock).map(|mut built| built.remove(0))
+    delivery::build(&config.providers, &clock, None).map(|mut built| built.remove(0))
 }
 
 /// The provider for a sink, with these lines more.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::app::APP;
-use crate::harness::gateway::SECRET;
+use crate::harness::gateway::{SECRET, without_receipt_path};
 use crate::harness::process::{Process, Server, Settings};
 use crate::harness::{Database, FakeGateway, FakeMesibo, Manner, Wire, on_both};
 
@@ -151,7 +151,7 @@ impl Scene {
             (body["code"].as_str().expect("a code"), body["locale"].as_str().expect("a tag"));
         Message {
             code: code.to_owned(),
-            text: text.replace(code, "CODE").replace(phone, "NUMBER"),
+            text: without_receipt_path(text).replace(code, "CODE").replace(phone, "NUMBER"),
             locale: locale.to_owned(),
         }
     }

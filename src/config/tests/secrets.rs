@@ -119,14 +119,14 @@ const SECRETS: [Secret; 10] = [
     },
     // One stands for those of all recipes: what a secret is, each recipe declares.
     Secret {
-        section: "[providers.sms]\nrecipe = \"vonage\"\napi_key = \"key\"\nsender = \"Us\"",
-        key: "api_secret",
+        section: "[providers.sms]\nrecipe = \"infobip\"\nbase_url = \"https://a.api.infobip.com\"\nsender = \"Us\"",
+        key: "api_key",
         valid: "hunter2",
         found: |config| {
             let ProviderConfig::Recipe(provider) = &config.providers["sms"] else {
                 panic!("not what was set")
             };
-            provider.settings["api_secret"].reveal()
+            provider.settings["api_key"].reveal()
         },
     },
 ];

@@ -25,6 +25,8 @@ pub(super) struct Subject<'a> {
     pub(super) purpose: &'a str,
     pub(super) locale: &'a str,
     pub(super) app_name: &'a str,
+    /// Empty where none is asked for.
+    pub(super) receipt_url: &'a str,
 }
 
 /// A message whose code came back.
@@ -134,6 +136,7 @@ impl Standing {
             purpose => subject.purpose,
             locale => subject.locale,
             now => now.as_secs(),
+            receipt_url => subject.receipt_url,
             msg => Value::from_object(message),
             app => context! { name => subject.app_name },
             cfg => self.cfg.clone(),

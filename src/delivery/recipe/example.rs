@@ -74,6 +74,7 @@ impl Recipe {
             purpose: &given.purpose,
             locale: &given.locale,
             app_name: &given.app,
+            receipt_url: &given.receipt_url,
         };
         let (standing, now) = (self.example_standing(given)?, given_now(given));
         let context = standing.context(&subject, now);
@@ -100,7 +101,7 @@ impl Recipe {
         Ok(Standing::new(&self.example_settings(&given.cfg)?, Arc::new(vars)))
     }
 
-    fn example_settings(
+    pub(super) fn example_settings(
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, SettingValue>, String> {
@@ -158,7 +159,7 @@ fn compare_request(expected: &ExpectedRequest, request: &Request) -> Result<(), 
     Ok(())
 }
 
-fn compare(what: &str, expected: &str, found: &str) -> Result<(), String> {
+pub(super) fn compare(what: &str, expected: &str, found: &str) -> Result<(), String> {
     if expected == found {
         Ok(())
     } else {

@@ -33,8 +33,11 @@ pub(super) struct File {
     pub(super) send: Send,
     pub(super) response: Response,
     pub(super) feedback: Option<Feedback>,
+    pub(super) dlr: Option<super::dlr::file::Dlr>,
     #[serde(default)]
     pub(super) example: Vec<Example>,
+    #[serde(default)]
+    pub(super) receipt: Vec<super::dlr::file::Example>,
 }
 
 #[derive(Deserialize)]
@@ -225,6 +228,8 @@ pub(super) struct Given {
     pub(super) now: i64,
     pub(super) cfg: BTreeMap<String, String>,
     pub(super) vars: BTreeMap<String, String>,
+    /// Empty: none is asked for.
+    pub(super) receipt_url: String,
 }
 
 impl Default for Given {
@@ -244,6 +249,7 @@ impl Default for Given {
             now: 1_767_225_600,
             cfg: BTreeMap::new(),
             vars: BTreeMap::new(),
+            receipt_url: String::new(),
         }
     }
 }

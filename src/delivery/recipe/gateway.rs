@@ -14,7 +14,7 @@ use super::auth::Occasion;
 use super::context::{Standing, Subject, Used};
 use crate::ambient::Clock;
 use crate::config::{Charset, PURPOSES, RecipeProvider, SettingValue};
-use crate::delivery::{OutgoingCode, Provider, Receipt, SendError, UsedCode};
+use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
 use crate::domain::segments::is_gsm7;
@@ -33,6 +33,8 @@ pub(crate) struct Gateway {
     redactor: Redactor,
     client: Client,
     clock: Arc<dyn Clock>,
+    /// Where it reports, where it does and can.
+    callbacks: Option<Arc<Callbacks>>,
 }
 
 /// A gateway that cannot be had.
@@ -78,13 +80,15 @@ impl From<Fault> for SendError {
 }
 
 impl Gateway {
-    /// Under this name.
+    /// Under this name; where it can, it reports to a URL of `callbacks`.
     pub(crate) fn new(
         name: &str,
         config: &RecipeProvider,
         clock: Arc<dyn Clock>,
+        callbacks: Option<&Arc<Callbacks>>,
     ) -> Result<Self, GatewayError> {
         let recipe = Recipe::load(&config.recipe)?;
+        let callbacks = callbacks.filter(|callbacks| callbacks.reach(config)).cloned();
         let vars = Arc::new(config.vars.clone());
         let secrets = config.settings.values().filter(|value| value.is_secret());
         Ok(Self {
@@ -95,6 +99,7 @@ impl Gateway {
             redactor: Redactor::new(secrets.map(SettingValue::reveal)),
             client: outbound::client(recipe.call)?,
             clock,
+            callbacks,
             recipe,
         })
     }
@@ -116,6 +121,8 @@ impl Gateway {
     }
 
     fn context(&self, message: &OutgoingCode, standing: &Standing) -> Value {
+        let receipt_url =
+            self.callbacks.as_ref().map(|callbacks| callbacks.url(&self.name, Some(&message.id)));
         let subject = Subject {
             id: message.id.as_str(),
             to: &message.to,
@@ -127,6 +134,7 @@ impl Gateway {
             purpose: PURPOSES[0],
             locale: &message.text.locale,
             app_name: &message.app_name,
+            receipt_url: receipt_url.as_deref().unwrap_or_default(),
         };
         standing.context(&subject, self.clock.now())
     }

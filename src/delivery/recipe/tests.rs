@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{RecipeProvider, Recipes, SettingValue};
 
 /// A recipe of one rule; each test changes what it is about.
-const MINIMAL: &str = r#"
+pub(super) const MINIMAL: &str = r#"
 schema = 1
 id = "test"
 name = "Test"
@@ -39,13 +39,13 @@ rules = [
 error = { text = "/message" }
 "#;
 
-fn load(text: &str) -> Result<Recipe, String> {
+pub(super) fn load(text: &str) -> Result<Recipe, String> {
     let head = config::Recipe::parse(text)?;
     Recipe::load(&head).map_err(|error| error.to_string())
 }
 
 /// Those that come with us, compiled once.
-fn shipped() -> &'static [(String, Recipe)] {
+pub(super) fn shipped() -> &'static [(String, Recipe)] {
     static SHIPPED: LazyLock<Vec<(String, Recipe)>> = LazyLock::new(|| {
         let recipes = Recipes::embedded();
         let load = |head: &Arc<config::Recipe>| {
@@ -55,6 +55,15 @@ fn shipped() -> &'static [(String, Recipe)] {
         recipes.iter().map(load).collect()
     });
     &SHIPPED
+}
+
+/// The minimal recipe, with this `[dlr]`, which may read a setting `secret`, required or not.
+pub(super) fn with_dlr(dlr: &str) -> Result<Recipe, String> {
+    let required = dlr.contains("claims_are_payload");
+    let setting = format!("secret = {{ secret = true, required = {required} }}\n[limits]");
+    let text = MINIMAL.replace("[limits]", &setting);
+    let text = text.replace("auth = { kind", "headers = { X-Secret = \"{{ cfg.secret }}\" }\nauth = { kind");
+    load(&format!("{text}\n[dlr]\n{dlr}"))
 }
 
 /// A provider's configuration as the reader would make it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::Login;
 use super::super::note::Matter;
 use super::NOTICE_DEADLINE;
-use crate::delivery::{Notice, OutgoingCode};
+use crate::delivery::{NumberChanged, OutgoingCode};
 use crate::domain::money::Money;
 use crate::store::deliveries::NewDelivery;
 
@@ -26,12 +26,18 @@ impl Login {
         let OldNumber { delivery, app_id } = old;
         let Some(app) = self.apps.find(&app_id) else { return };
         let (app_name, lifetime, realm) = (app.name.clone(), self.otp.lifetime, app.upstream.clone());
-        let text = self.messages.phone_changed(&Notice { app_id: &app_id, app_name: &app_name, languages });
+        let text =
+            self.messages.phone_changed(&NumberChanged { app_id: &app_id, app_name: &app_name, languages });
         let (id, to) = (delivery.id, delivery.address);
         let message = OutgoingCode { id, to, code: None, app_id, app_name, lifetime, text };
         let plan = self.courier.plan(delivery.channel, &message, &[]);
         let report = self.courier.deliver(&plan, &message, NOTICE_DEADLINE).await;
-        let matter = Matter { challenge: &delivery.challenge, realm: &realm, reserved: Money::ZERO };
+        let matter = Matter {
+            challenge: &delivery.challenge,
+            realm: &realm,
+            channel: delivery.channel,
+            reserved: Money::ZERO,
+        };
         self.note(&matter, &message, &plan, report);
     }
 }

@@ -164,6 +164,9 @@ impl Change {
             status: Status::Pending,
             created_at: now,
             deadline_at: now.plus(NOTICE_DEADLINE + super::super::LEASE_MARGIN),
+            // Nothing takes its place: its challenge is over.
+            locale: String::new(),
+            resend_of: None,
         };
         deliveries::insert(db, &delivery)?;
         Ok(Some(delivery))

@@ -43,6 +43,7 @@ pub struct Builder<'a> {
     upstreams: BTreeMap<String, Arc<dyn Upstream>>,
     fake: Arc<FakeUpstream>,
     real_providers: bool,
+    look_every: Duration,
 }
 
 /// A server, and everything around it that a test looks at.
@@ -152,6 +153,12 @@ impl Builder<'_> {
         self
     }
 
+    /// Looks so often for messages that did not arrive; without this only when a test says so.
+    pub fn looking_every(mut self, every: Duration) -> Self {
+        self.look_every = every;
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> TestApp {
         let file = self.database.file(&format!("latchkey-{}.toml", self.seed));
@@ -169,6 +176,7 @@ impl Builder<'_> {
             providers,
             upstreams: self.upstreams,
             source: Some(source),
+            look_every: self.look_every,
         };
         let app = App::start(config, world)
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
@@ -216,6 +224,7 @@ impl TestApp {
             upstreams: [("local".to_owned(), upstream)].into(),
             fake,
             real_providers: false,
+            look_every: Duration::from_hours(1),
         };
         let file = |name: &str| builder.database.file(name).display().to_string();
         let (pepper, keys) = (file("pepper"), file("session.keys"));

@@ -44,11 +44,23 @@ impl Posted {
         Some(Self { id, timestamp, signed, text: asked.body })
     }
 
+    /// The body, but for where this gateway reports of this message: behind the server's own address.
+    pub fn message(&self) -> String {
+        without_receipt_path(&self.text)
+    }
+
     /// A member of the body.
     pub fn get(&self, key: &str) -> String {
         let body: Value = serde_json::from_str(&self.text).expect("JSON");
         body[key].as_str().unwrap_or_else(|| panic!("a text in {key}")).to_owned()
     }
+}
+
+/// A body less the path of its receipt, which no two messages share.
+pub fn without_receipt_path(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("/v1/receipts/") else { return text.to_owned() };
+    let behind = rest.split_once('"').map_or("", |(_, behind)| behind);
+    format!("{before}/v1/receipts/\"{behind}")
 }
 
 struct State {

@@ -232,3 +232,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_shipped_receipt_reads_as_it_says_and_each_report_is_shown() {
+    for (id, recipe) in shipped() {
+        for report in recipe.run_receipts() {
+            assert_eq!(report.fault, None, "{id}: {}", report.name);
+        }
+        assert_eq!(recipe.without_receipt(), BTreeSet::new(), "{id}");
+    }
+}

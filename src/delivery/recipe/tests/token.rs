@@ -41,7 +41,7 @@ fn gateway(token_server: &str, server: &str) -> (Gateway, Arc<ManualClock>) {
     let settings = [("base_url", server), ("token", CANARY), ("token_url", token_url.as_str())];
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000)));
     let shared: Arc<dyn crate::ambient::Clock> = Arc::<ManualClock>::clone(&clock);
-    (Gateway::new("test", &configured(&text, &settings), shared).expect("a gateway"), clock)
+    (Gateway::new("test", &configured(&text, &settings), shared, None).expect("a gateway"), clock)
 }
 
 async fn calls(server: &MockServer, to: &str) -> Vec<wiremock::Request> {

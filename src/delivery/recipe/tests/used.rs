@@ -27,7 +27,7 @@ fn gateway(text: &str, base_url: &str) -> Gateway {
         ("service_sid", "VA0123456789abcdef0123456789abcdef"),
     ];
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000)));
-    Gateway::new("test", &configured(text, &settings), clock).expect("a gateway")
+    Gateway::new("test", &configured(text, &settings), clock, None).expect("a gateway")
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn gateway(name: &str, text: &str, base_url: &str) -> Gateway {
         ("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ];
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_767_225_600_000)));
-    Gateway::new(name, &configured(text, &settings), clock).expect("a gateway")
+    Gateway::new(name, &configured(text, &settings), clock, None).expect("a gateway")
 }
 
 pub(super) async fn answering(template: ResponseTemplate) -> MockServer {
@@ -263,7 +263,7 @@ async fn deliver(first: &str, second: &str) -> crate::delivery::Report {
     let config = config::Config::parse(table.parse().expect("TOML"), "a test", &BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn crate::ambient::Clock> = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
-    let providers = crate::delivery::build(&config.providers, &clock).expect("providers");
+    let providers = crate::delivery::build(&config.providers, &clock, None).expect("providers");
     let rules = crate::delivery::Rules { routes: config.routes, ..crate::delivery::Rules::default() };
     let around = crate::delivery::Surroundings {
         board: Arc::default(),

@@ -1,0 +1,120 @@
+//! A code goes out: drawn, hashed in its place, written down, and offered to the providers.
+//!
+//! Guarantees: one way for all codes, whoever asks for them. What is offered to a provider is on record; what is on
+//! record and was not offered, after a crash, is never sent.
+
+use std::sync::Arc;
+
+use super::draft::{Draft, Letter, Refusal};
+use super::start::{Order, Started};
+use super::{Login, LoginError, SEND_DEADLINE};
+use crate::delivery::{Occasion, OutgoingCode, SendError};
+use crate::domain::challenge::Challenge;
+use crate::domain::code::Code;
+use crate::domain::ids::SecretHash;
+use crate::domain::time::Timestamp;
+
+/// What a code is sent with, beside its order.
+pub(super) struct Errand<'a> {
+    /// Of what the challenge's starter holds, in `/v1`.
+    pub(super) secret: Option<SecretHash>,
+    /// Whether nothing leaves: the address is closed.
+    pub(super) withheld: bool,
+    /// Providers that failed the challenge: they come last, and are not tried where nobody asked for the code.
+    pub(super) failed: &'a [String],
+}
+
+/// A code that was written down, and offered.
+pub(super) struct Dispatched {
+    pub(super) draft: Arc<Draft>,
+    /// When the next one may go.
+    pub(super) next_send_at: Timestamp,
+    /// What to tell where certainly nobody took it.
+    pub(super) failure: Option<Started>,
+}
+
+impl Login {
+    /// Sends a fresh code. The inner error: nothing was written, and nothing left.
+    pub(super) async fn dispatch(
+        &self,
+        order: &Order,
+        errand: &Errand<'_>,
+        current: Option<Challenge>,
+        now: Timestamp,
+    ) -> Result<Result<Dispatched, Refusal>, LoginError> {
+        let code = Code::generate(&*self.entropy, self.otp.length);
+        let text = self.messages.write(&Occasion {
+            app_id: &order.app_id,
+            app_name: &order.app_name,
+            channel: order.channel,
+            languages: &order.languages,
+            code: &code,
+            lifetime: self.otp.lifetime,
+        });
+        let letter = Letter { code: &code, locale: &text.locale, withheld: errand.withheld };
+        let mut draft = match self.draft(order, errand.secret, current, &letter, now).await? {
+            Ok(draft) => draft,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let outgoing = OutgoingCode {
+            id: draft.delivery.id.clone(),
+            to: order.address.clone(),
+            code: Some(code),
+            app_id: order.app_id.clone(),
+            app_name: order.app_name.clone(),
+            lifetime: self.otp.lifetime,
+            text,
+        };
+        let mut plan = self.courier.plan(order.channel, &outgoing, errand.failed);
+        // A person may ask for the same way again; by ourselves we take another one, or none.
+        if order.resend_of.is_some() {
+            plan.leave_out(errand.failed);
+            if plan.providers.is_empty() {
+                return Ok(Err(Refusal::NoOtherWay));
+            }
+        }
+        draft.decide(&plan, &self.limits);
+        let draft = Arc::new(draft);
+        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
+        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
+            Ok(next_send_at) => next_send_at,
+            Err(refusal) => {
+                if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
+                    tracing::error!(
+                        alarm = true,
+                        "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
+                    );
+                }
+                return Ok(Err(refusal));
+            }
+        };
+
+        let failure = if errand.withheld {
+            tokio::time::sleep(self.pace.of(order.channel)).await;
+            None
+        } else {
+            let from = self.clock.now();
+            let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
+            self.pace.note(order.channel, self.clock.now().wait_from(from));
+            let failure = report.result.as_ref().err().and_then(refused);
+            self.note(&draft.matter(&plan), &outgoing, &plan, report);
+            failure
+        };
+        Ok(Ok(Dispatched { draft, next_send_at, failure }))
+    }
+}
+
+/// What to tell when a message was certainly not taken; nothing when it may have been.
+fn refused(error: &SendError) -> Option<Started> {
+    match error {
+        SendError::BadNumber(_) => Some(Started::BadAddress),
+        SendError::Blocked(_) => Some(Started::Blocked),
+        SendError::Unroutable(_)
+        | SendError::Rejected(_)
+        | SendError::Auth(_)
+        | SendError::NoFunds(_)
+        | SendError::Throttled(_)
+        | SendError::Temporary(_) => Some(Started::Undeliverable),
+        SendError::Unknown(_) => None,
+    }
+}
