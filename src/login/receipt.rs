@@ -7,6 +7,7 @@
 use futures_util::StreamExt;
 
 use super::dispatch::{Dispatched, Errand};
+use super::draft::Refusal;
 use super::start::{Order, Start};
 use super::{Login, LoginError};
 use crate::delivery::{CallIn, Door, Notice, Progress, Reading, Reply};
@@ -18,7 +19,8 @@ use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::deliveries::Status;
 use crate::store::reports::{self, Lost, Named, Report};
-use crate::store::{AnyConnection, challenges, guards};
+use crate::store::{Abort, AnyConnection, challenges, guards};
+use crate::telemetry::chain;
 
 /// Messages that are sent again at once.
 const AT_ONCE: usize = 8;
@@ -92,9 +94,7 @@ impl Login {
         let receive = move |db: &mut AnyConnection| {
             let moved =
                 reports.iter().map(|report| Ok(reports::receive(db, report, now)?.then_some(report.status)));
-            moved
-                .collect::<Result<Vec<_>, diesel::result::Error>>()
-                .map_err(crate::store::Abort::<Never>::Failed)
+            moved.collect::<Result<Vec<_>, diesel::result::Error>>().map_err(Abort::<Never>::Failed)
         };
         if !notices.is_empty() {
             let Ok(moved) = self.store.write(receive).await?;
@@ -135,7 +135,7 @@ impl Login {
                     tracing::info!(message_id = %id, outcome = resent.as_str(), "a message that did not arrive");
                 }
                 Err(error) => {
-                    let error = crate::telemetry::chain(error);
+                    let error = chain(error);
                     tracing::warn!(message_id = %id, error, "a message that did not arrive was not sent again");
                 }
             }
@@ -146,9 +146,7 @@ impl Login {
 
     async fn resend_one(&self, id: &MessageId) -> Result<Resent, LoginError> {
         let (now, named) = (self.clock.now(), id.clone());
-        let take = move |db: &mut AnyConnection| {
-            Ok::<_, crate::store::Abort<Never>>(reports::take(db, &named, now)?)
-        };
+        let take = move |db: &mut AnyConnection| Ok::<_, Abort<Never>>(reports::take(db, &named, now)?);
         let Ok(Some(lost)) = self.store.write(take).await? else { return Ok(Resent::Taken) };
         let Circumstances { challenge, mut failed, resends } = self.circumstances(&lost.challenge).await?;
         let Some(challenge) = challenge.filter(|challenge| self.waits_for(challenge, &lost.id)) else {
@@ -168,8 +166,8 @@ impl Login {
         Ok(match self.dispatch(&order, &errand, Some(challenge), now).await? {
             Ok(Dispatched { failure: None, .. }) => Resent::Sent,
             Ok(Dispatched { failure: Some(_), .. }) => Resent::Undeliverable,
-            Err(super::draft::Refusal::Changed) => Resent::Over,
-            Err(super::draft::Refusal::Spent(_) | super::draft::Refusal::Held(_)) => Resent::Denied,
+            Err(Refusal::Changed) => Resent::Over,
+            Err(Refusal::Spent(_) | Refusal::Held(_)) => Resent::Denied,
         })
     }
 

@@ -198,11 +198,10 @@ impl Dlr {
         {
             return hub(call, reveal(settings, word)).map(Read::Handshake).ok_or(NotProved);
         }
-        let (document, proof) = match self.verify.check(settings, call, certificate, now)? {
-            Proof::OfCall => (self.document(call), "call"),
-            Proof::Holding(document) => (document, "document"),
+        let document = match self.verify.check(settings, call, certificate, now)? {
+            Proof::OfCall => self.document(call),
+            Proof::Holding(document) => document,
         };
-        tracing::trace!(proof, "a gateway's call is its own");
         if let Handshake::EventGrid = self.handshake
             && let Some(reply) = event_grid(&document)
         {
