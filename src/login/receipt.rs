@@ -20,7 +20,8 @@ use crate::domain::network::ClientIp;
 use crate::domain::time::Timestamp;
 use crate::store::deliveries::Status;
 use crate::store::reports::{self, Lost, Named, Report};
-use crate::store::{AnyConnection, challenges, deliveries, guards};
+use crate::store::{Abort, AnyConnection, challenges, deliveries, guards};
+use crate::telemetry::chain;
 
 /// Messages that are sent again at once.
 const AT_ONCE: usize = 8;
@@ -94,9 +95,7 @@ impl Login {
         let receive = move |db: &mut AnyConnection| {
             let moved =
                 reports.iter().map(|report| Ok(reports::receive(db, report, now)?.then_some(report.status)));
-            moved
-                .collect::<Result<Vec<_>, diesel::result::Error>>()
-                .map_err(crate::store::Abort::<Never>::Failed)
+            moved.collect::<Result<Vec<_>, diesel::result::Error>>().map_err(Abort::<Never>::Failed)
         };
         if !notices.is_empty() {
             let Ok(moved) = self.store.write(receive).await?;
@@ -137,7 +136,7 @@ impl Login {
                     tracing::info!(message_id = %id, outcome = resent.as_str(), "a message that did not arrive");
                 }
                 Err(error) => {
-                    let error = crate::telemetry::chain(error);
+                    let error = chain(error);
                     tracing::warn!(message_id = %id, error, "a message that did not arrive was not sent again");
                 }
             }
@@ -148,9 +147,7 @@ impl Login {
 
     async fn resend_one(&self, id: &MessageId) -> Result<Resent, LoginError> {
         let (now, named) = (self.clock.now(), id.clone());
-        let take = move |db: &mut AnyConnection| {
-            Ok::<_, crate::store::Abort<Never>>(reports::take(db, &named, now)?)
-        };
+        let take = move |db: &mut AnyConnection| Ok::<_, Abort<Never>>(reports::take(db, &named, now)?);
         let Ok(Some(lost)) = self.store.write(take).await? else { return Ok(Resent::Taken) };
         let Circumstances { challenge, mut failed, resends } = self.circumstances(&lost.challenge).await?;
         let Some(challenge) = challenge.filter(|challenge| self.waits_for(challenge, &lost.id)) else {

@@ -1,5 +1,8 @@
 //! What gateways report of messages: who may, and what it changes.
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::json;
 
@@ -108,7 +111,7 @@ on_both! {
         let get = app.send(app.request(Method::GET, &format!("{right}?status=delivered"))).await;
         assert_eq!((get.status, get.headers["allow"].to_str().expect("text")), (405, "POST"));
         assert_eq!(everything(&database), seen);
-        // The host that a request names is nobody's word: the path and the signature are as good as before.
+        // It is good for as long as that.
         assert_eq!(signed(&app, &right, &body, SECRET, 299).await.status, 204);
         assert_eq!(status(&database), "delivered");
         app.stop().await;
@@ -237,6 +240,50 @@ on_both! {
         });
         assert_eq!(status(&database), "delivered");
         assert_eq!(database.texts("SELECT provider AS t FROM deliveries"), ["first"]);
+        app.stop().await;
+    }
+}
+
+/// Twilio's signature, over a URL and a form that is sorted already.
+fn by_twilio(url: &str, form: &[(&str, &str)]) -> String {
+    let pairs: String = form.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"token");
+    STANDARD.encode(hmac::sign(&key, format!("{url}{pairs}").as_bytes()))
+}
+
+on_both! {
+    async fn a_url_that_a_gateway_signs_is_the_public_one_whatever_host_a_request_names(database) {
+        let answer = json!({"sid": "SM0123456789abcdef0123456789abcdef", "status": "queued"}).to_string();
+        let gateway = FakeGateway::start(Manner::json("201 Created", &answer)).await;
+        let provider = format!(
+            "[providers.t]\nrecipe = \"twilio\"\nbase_url = {:?}\naccount_sid = \"AC0123456789abcdef0123456789abcdef\"\n\
+             auth_token = \"token\"\nsender = \"+14155552672\"",
+            gateway.url()
+        );
+        let app = TestApp::builder(&database)
+            .config(&provider)
+            .set("public_url", "https://login.example.com/behind/a/proxy/")
+            .real_providers()
+            .start();
+        assert!(app.start_login(PHONE).await.is_ok());
+        let form = gateway.after(0).await.text;
+        let callback = url::form_urlencoded::parse(form.as_bytes()).find(|(name, _)| name == "StatusCallback");
+        let callback = callback.expect("a callback").1.into_owned();
+        let path = callback.strip_prefix("https://login.example.com/behind/a/proxy").expect("the public URL");
+        until(&database, "accepted").await;
+        let form = [("MessageSid", "SM1"), ("MessageStatus", "delivered")];
+        let post = |signature: String| {
+            let request = app.request(Method::POST, path).header("host", "evil.example");
+            let request = request.header("x-forwarded-host", "evil.example").header("x-twilio-signature", signature);
+            app.send(request.body("MessageSid=SM1&MessageStatus=delivered"))
+        };
+        for other in [format!("https://evil.example{path}"), format!("http://{}{path}", app.address), path.to_owned()] {
+            assert_eq!(post(by_twilio(&other, &form)).await.status, 403, "{other}");
+        }
+        assert_eq!(status(&database), "accepted");
+        let taken = post(by_twilio(&callback, &form)).await;
+        assert_eq!((taken.status, taken.text.as_str()), (204, ""));
+        assert_eq!(status(&database), "delivered");
         app.stop().await;
     }
 }

@@ -153,20 +153,9 @@ impl Dlr {
             handshake,
             verify,
         };
-        for name in compiled.settings() {
-            match declared.get(name) {
-                None => {
-                    let fix = format!("there is no setting {name:?}: declare it under [settings]");
-                    return Err(fault("verify", &fix));
-                }
-                Some(setting) if compiled.verify.is_void_without(name) && !setting.required => {
-                    return Err(fault(
-                        "verify",
-                        &format!("without the setting {name} it proves nothing: require it"),
-                    ));
-                }
-                Some(_) => {}
-            }
+        if let Some(unknown) = compiled.settings().into_iter().find(|name| !declared.contains_key(*name)) {
+            let fix = format!("there is no setting {unknown:?}: declare it under [settings]");
+            return Err(fault("verify", &fix));
         }
         Ok(compiled)
     }
@@ -209,11 +198,10 @@ impl Dlr {
         {
             return hub(call, reveal(settings, word)).map(Read::Handshake).ok_or(NotProved);
         }
-        let (document, proof) = match self.verify.check(settings, call, certificate, now)? {
-            Proof::OfCall => (self.document(call), "call"),
-            Proof::Holding(document) => (document, "document"),
+        let document = match self.verify.check(settings, call, certificate, now)? {
+            Proof::OfCall => self.document(call),
+            Proof::Holding(document) => document,
         };
-        tracing::trace!(proof, "a gateway's call is its own");
         if let Handshake::EventGrid = self.handshake
             && let Some(reply) = event_grid(&document)
         {

@@ -57,11 +57,9 @@ pub(super) fn shipped() -> &'static [(String, Recipe)] {
     &SHIPPED
 }
 
-/// The minimal recipe, with this `[dlr]`, which may read a setting `secret`, required or not.
+/// The minimal recipe, with this `[dlr]`, which may read a setting `secret`.
 pub(super) fn with_dlr(dlr: &str) -> Result<Recipe, String> {
-    let required = dlr.contains("claims_are_payload");
-    let setting = format!("secret = {{ secret = true, required = {required} }}\n[limits]");
-    let text = MINIMAL.replace("[limits]", &setting);
+    let text = MINIMAL.replace("[limits]", "secret = { secret = true }\n[limits]");
     let text = text.replace("auth = { kind", "headers = { X-Secret = \"{{ cfg.secret }}\" }\nauth = { kind");
     load(&format!("{text}\n[dlr]\n{dlr}"))
 }

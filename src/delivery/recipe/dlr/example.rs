@@ -42,7 +42,8 @@ impl Recipe {
         if !dlr.takes(call.method) {
             return Err(format!("method: [dlr] takes no {}", call.method.as_str()));
         }
-        let read = |call: &CallIn| dlr.read(&settings, call, None::<&Certificate>, now);
+        let certificate = example.certificate.as_deref().and_then(Certificate::from_pem);
+        let read = |call: &CallIn| dlr.read(&settings, call, certificate.as_ref(), now);
         let (found, reply) = match read(&call) {
             Err(NotProved) => return Err("the call does not prove to be the gateway's".to_owned()),
             Ok(Read::Handshake(reply)) => (Vec::new(), reply),
@@ -66,7 +67,7 @@ impl Recipe {
 /// The call with one byte changed, in its proof and in its body.
 fn forgeries(call: &CallIn, proof: Option<&str>) -> Vec<(&'static str, CallIn)> {
     let mut forged = Vec::new();
-    if let Some(name) = proof {
+    if let Some(name) = proof.filter(|name| call.header(name).is_some()) {
         let mut call = call.clone();
         for (header, value) in &mut call.headers {
             if header == name {

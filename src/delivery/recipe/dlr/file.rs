@@ -209,6 +209,9 @@ pub(in crate::delivery::recipe) struct Example {
     pub(super) now: Option<i64>,
     #[serde(default)]
     pub(super) cfg: BTreeMap<String, String>,
+    /// That Amazon would serve, in PEM.
+    #[serde(default)]
+    pub(super) certificate: Option<String>,
     #[serde(default)]
     pub(super) expect: Vec<Expected>,
     #[serde(default)]

@@ -125,6 +125,11 @@ impl Signature {
         })
     }
 
+    /// Whether it covers more than the address.
+    pub(super) fn covers_body(&self) -> bool {
+        self.payload.iter().any(|part| matches!(part, Part::Body | Part::FormSorted))
+    }
+
     /// Whether one of the signatures is right, and fresh.
     pub(super) fn proves(&self, key: &Key, call: &CallIn, now: Timestamp) -> bool {
         if let Some(name) = &self.timestamp

@@ -101,14 +101,11 @@ fn a_recipe_that_could_not_be_read_is_refused_by_its_key() {
 }
 
 #[test]
-fn a_callback_that_nothing_reads_and_a_topic_that_nobody_sets_are_refused() {
+fn a_callback_that_nothing_reads_is_refused() {
     let minimal = crate::delivery::recipe::tests::MINIMAL;
     let asking = minimal.replace("to = \"{{ to }}\"", "to = \"{{ to }}\"\ncb = \"{{ receipt_url }}\"");
     let error = crate::delivery::recipe::tests::load(&asking).err().expect("no [dlr]");
     assert!(error.starts_with("dlr: ") && error.contains("write [dlr]"), "{error}");
-    let sns = "format = \"json\"\nid = \"/id\"\nstatus = \"/s\"\nmap = { ok = \"delivered\", no = \"failed\" }\n\
-               verify = { kind = \"aws_sns\", topic = \"secret\" }";
-    refused(sns, "dlr.verify", "require it");
 }
 
 #[test]

@@ -108,30 +108,16 @@ impl Verify {
         }
     }
 
-    /// Whether there must be a value for one of its settings. Others ask for no proof but the path where there is none.
-    pub(super) fn is_void_without(&self, setting: &str) -> bool {
-        match self {
-            // Anybody has a topic.
-            Self::AwsSns { topic } => topic == setting,
-            // The words are in the claims.
-            Self::Jwt(jwt) => jwt.claims_are_payload,
-            Self::Path
-            | Self::Basic { .. }
-            | Self::Header { .. }
-            | Self::Query { .. }
-            | Self::Hmac { .. }
-            | Self::Ed25519 { .. }
-            | Self::VonageSms { .. } => false,
-        }
-    }
-
     /// Whether a change to this part of a call is seen.
     pub(super) fn is_bound_to(&self, part: &str, settings: &Settings) -> bool {
         let set = self.settings().into_iter().all(|name| !reveal(settings, name).is_empty());
         let bound = match self {
             Self::Path => false,
             Self::Basic { .. } | Self::Header { .. } | Self::Query { .. } => part == "proof",
-            Self::Hmac { .. } | Self::Ed25519 { .. } | Self::VonageSms { .. } | Self::AwsSns { .. } => true,
+            Self::Hmac { signature, .. } | Self::Ed25519 { signature, .. } => {
+                part == "proof" || signature.covers_body()
+            }
+            Self::VonageSms { .. } | Self::AwsSns { .. } => true,
             Self::Jwt(jwt) => part == "proof" || jwt.payload_hash.is_some(),
         };
         set && bound
@@ -148,7 +134,8 @@ impl Verify {
         let unset = |name: &str| reveal(settings, name).is_empty();
         // A recipe declares its secret as required where the gateway always signs.
         if self.settings().into_iter().any(unset) {
-            return Ok(Proof::OfCall);
+            // Anybody has a topic of their own.
+            return if matches!(self, Self::AwsSns { .. }) { Err(NotProved) } else { Ok(Proof::OfCall) };
         }
         let proved = match self {
             Self::Path => true,

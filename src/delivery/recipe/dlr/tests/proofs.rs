@@ -95,7 +95,7 @@ const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:sms";
 
 fn sns() -> Dlr {
     let minimal = crate::delivery::recipe::tests::MINIMAL;
-    let text = minimal.replace("[limits]", "topic = { required = true }\n[limits]");
+    let text = minimal.replace("[limits]", "topic = {}\n[limits]");
     let text = format!(
         "{text}\n[dlr]\nformat = \"json\"\nid = \"/messageId\"\nstatus = \"/eventType\"\n\
          map = {{ TEXT_DELIVERED = \"delivered\", TEXT_BLOCKED = \"failed\" }}\n\
@@ -155,6 +155,13 @@ fn amazon_signs_with_the_key_of_a_certificate_and_for_one_topic() {
         body[name] = value.into();
         assert_eq!(read(&body, Some(&certificate)), Err(NotProved), "{name}");
     }
+    let unset = dlr.read(
+        &settings(&[]),
+        &call(&signed_by_amazon(&key, None).to_string()),
+        Some(&certificate),
+        at(NOW),
+    );
+    assert_eq!(unset, Err(NotProved), "no topic is nobody's");
     let other = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key");
     assert_eq!(read(&signed_by_amazon(&other, None), Some(&certificate)), Err(NotProved));
     for pem in [
