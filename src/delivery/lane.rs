@@ -122,10 +122,8 @@ impl Lane {
     /// Does something to the breaker, and tells of what that changed.
     fn change<T>(&self, action: impl FnOnce(&mut Breaker) -> T) -> T {
         let mut breaker = lock(&self.breaker);
-        let before = breaker.circuit();
-        let done = action(&mut breaker);
-        let after = breaker.circuit();
-        if before != after {
+        let (done, changed) = breaker.change(action);
+        if let Some(after) = changed {
             let provider = self.provider.name();
             self.metrics.set_provider_circuit(provider, after.gauge());
             match after {

@@ -116,6 +116,14 @@ impl Breaker {
         Self { state: State::Closed { failures: 0 }, epoch: 0, throttled }
     }
 
+    /// Does something to it. Some: what the circuit became by that.
+    pub(crate) fn change<T>(&mut self, action: impl FnOnce(&mut Self) -> T) -> (T, Option<Circuit>) {
+        let before = self.circuit();
+        let done = action(self);
+        let after = self.circuit();
+        (done, (before != after).then_some(after))
+    }
+
     pub(crate) fn circuit(&self) -> Circuit {
         match self.state {
             State::Closed { .. } => Circuit::Closed,

@@ -153,11 +153,9 @@ impl Guarded {
     /// Does something to the breaker, and tells of what that changed.
     fn change<T>(&self, action: impl FnOnce(&mut Breaker) -> T) -> T {
         let mut breaker = lock(&self.breaker);
-        let before = breaker.circuit();
-        let done = action(&mut breaker);
-        let after = breaker.circuit();
+        let (done, changed) = breaker.change(action);
         // Under the lock still: the last change is the last one told.
-        if before != after {
+        if let Some(after) = changed {
             self.metrics.set_circuit(&self.name, after.gauge());
             let upstream = self.name.as_str();
             match after {
