@@ -285,3 +285,38 @@ fn a_file_in_a_folder_that_is_missing_is_an_error() {
     let settings = config::Database { url, ..settings(&database) };
     assert!(matches!(Store::open(&settings), Err(StoreError::Connect(_))));
 }
+
+#[derive(diesel::QueryableByName)]
+struct Step {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    detail: String,
+}
+
+#[test]
+fn sqlite_finds_what_every_login_asks_for_by_an_index_and_not_by_a_walk_through_the_realm() {
+    let database = Database::fresh(Backend::Sqlite);
+    let _store = Store::open(&settings(&database)).expect("the database");
+    for (index, table, condition) in [
+        (
+            "identities_upstream (upstream_id=",
+            "identities",
+            "upstream_id IS NOT NULL AND realm = ? AND upstream_id = ?",
+        ),
+        ("sessions_user (user_id=", "sessions", "user_id = ? AND ended_at IS NULL"),
+        (
+            "deliveries_failed (challenge_id=",
+            "deliveries",
+            "challenge_id = ? AND failed_providers IS NOT NULL",
+        ),
+        (
+            "challenges_current (app_id=? AND address=",
+            "challenges",
+            "dialect = 'mesibo' AND ended_at IS NULL AND app_id = ? AND address = ?",
+        ),
+    ] {
+        let explain = format!("EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {condition}");
+        let steps: Vec<Step> = diesel::sql_query(explain).load(&mut database.sqlite()).expect("a plan");
+        let plan: Vec<&str> = steps.iter().map(|step| step.detail.as_str()).collect();
+        assert!(plan.concat().contains(index), "{table}: {plan:?}");
+    }
+}
