@@ -314,7 +314,7 @@ fn sqlite_finds_what_every_login_asks_for_by_an_index_and_not_by_a_walk_through_
             "dialect = 'mesibo' AND ended_at IS NULL AND app_id = ? AND address = ?",
         ),
     ] {
-        let explain = format!("EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {condition}");
+        let explain = format!("EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {condition}");
         let steps: Vec<Step> = diesel::sql_query(explain).load(&mut database.sqlite()).expect("a plan");
         let plan: Vec<&str> = steps.iter().map(|step| step.detail.as_str()).collect();
         assert!(plan.concat().contains(index), "{table}: {plan:?}");
