@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::super::draft::address_key;
-use super::super::guess::{Lost, RightCode, use_up};
+use super::super::guess::RightCode;
 use super::super::recycled;
 use super::notice::OldNumber;
 use super::{Kind, NOTICE_DEADLINE, Unlinked};
@@ -18,6 +18,7 @@ use crate::store::audit::{self, Event, Subject};
 use crate::store::deliveries::{self, NewDelivery, Status};
 use crate::store::grants::Consumption;
 use crate::store::identities::{self, Identity};
+use crate::store::steps::{Missed, Once};
 use crate::store::{Abort, AnyConnection, budgets, guards, sessions, users};
 
 /// What a right code for a new address writes.
@@ -97,9 +98,10 @@ impl Change {
     }
 
     fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<(), Abort<Refusal>> {
-        match use_up(db, &self.right, &self.consumption, now) {
-            Ok(_carriage) => Ok(()),
-            Err(Abort::Refused(Lost)) => Err(Abort::Refused(Refusal::Lost)),
+        let carried = deliveries::carried(db, &self.right.message)?;
+        match self.right.use_up(&self.consumption, carried.as_ref(), now).run(Once::within(db)) {
+            Ok(()) => Ok(()),
+            Err(Abort::Refused(Missed)) => Err(Abort::Refused(Refusal::Lost)),
             Err(Abort::Failed(error)) => Err(Abort::Failed(error)),
         }
     }
@@ -152,7 +154,7 @@ impl Change {
         old: &Address,
         now: Timestamp,
     ) -> Result<Option<NewDelivery>, diesel::result::Error> {
-        if !budgets::spend(db, &address_key(old.as_str()), self.per_address, now)? {
+        if !budgets::spend(&address_key(old.as_str()), self.per_address, now).run(db)? {
             return Ok(None);
         }
         let delivery = NewDelivery {
@@ -168,7 +170,7 @@ impl Change {
             locale: String::new(),
             resend_of: None,
         };
-        deliveries::insert(db, &delivery)?;
+        deliveries::insert(&delivery).run(db)?;
         Ok(Some(delivery))
     }
 }
@@ -192,7 +194,7 @@ pub(super) fn again(
     address: &str,
     user: &UserId,
 ) -> Result<bool, Abort<Infallible>> {
-    guards::open(db, realm, address)?;
+    guards::open(realm, address).run(db)?;
     Ok(users::find(db, realm, address)?.is_none_or(|holder| holder.user != *user))
 }
 
