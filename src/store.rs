@@ -168,7 +168,21 @@ impl Store {
         T: Send + 'static,
         F: Fn(Once<'_>) -> Result<T, Abort<Missed>> + Send + 'static,
     {
-        let job = move |db: &mut AnyConnection| job(Once::within(db));
+        self.write_after(|_| Ok(()), move |(), once| job(once)).await
+    }
+
+    /// Looks first, then writes what that calls for, or nothing. On PostgreSQL others may write in between: what is
+    /// written must hold to what was seen. On SQLite nobody can.
+    ///
+    /// # Errors
+    /// As [`Store::write_once`].
+    pub async fn write_after<L, T, K, F>(&self, look: K, write: F) -> Result<Result<T, Missed>, StoreError>
+    where
+        T: Send + 'static,
+        K: Fn(&mut AnyConnection) -> Result<L, diesel::result::Error> + Send + 'static,
+        F: Fn(L, Once<'_>) -> Result<T, Abort<Missed>> + Send + 'static,
+    {
+        let job = move |db: &mut AnyConnection| write(look(db)?, Once::within(db));
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write(job, self.deadline).await,
             Engine::Postgres { pool } => Arc::clone(pool).write_once(job).await,

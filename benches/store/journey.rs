@@ -14,12 +14,13 @@ use latchkey::domain::limits::{Rate, SendWaits};
 use latchkey::domain::purpose::Purpose;
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
-use latchkey::store::challenges::{self, Key, NewChallenge};
+use latchkey::store::challenges::{self, Guarded, Key, NewChallenge};
 use latchkey::store::deliveries::{self, Carried, NewDelivery, Outcome, Status};
 use latchkey::store::grants::{self, Consumption, Leased};
 use latchkey::store::sessions::{self, Hold, NewSession};
 use latchkey::store::steps::{Missed, Once, Steps};
-use latchkey::store::{Abort, AnyConnection, Store, budgets, guards, users};
+use latchkey::store::users::{self, Known};
+use latchkey::store::{Abort, AnyConnection, Store, budgets, guards};
 
 /// The steps that somebody waits for; the note on the delivery is the fifth.
 pub const STEPS: [&str; 4] = ["start", "charge", "consume", "minted"];
@@ -229,18 +230,22 @@ pub async fn run(store: &Store, login: &Arc<Login>, instant: fn() -> Instant) ->
     let this = Arc::clone(login);
     store.write_detached("noting a delivery", move |db| this.note(db));
 
-    let this = Arc::clone(login);
-    let found = store.read(move |db| challenges::find_guarded(db, &this.key())).await.expect("read");
-    let (challenge, _) = found.expect("it was started");
-    write(store, login, move |this, once| this.charge(&challenge, once)).await;
+    let (this, looks) = (Arc::clone(login), Arc::clone(login));
+    let look = move |db: &mut AnyConnection| challenges::find_guarded(db, &looks.key());
+    let charge = move |found: Option<Guarded>, once: Once<'_>| {
+        let (challenge, _) = found.expect("it was started");
+        this.charge(&challenge, once)
+    };
+    assert_eq!(store.write_after(look, charge).await.expect("written"), Ok(()), "nobody else guesses");
     let charge = lap();
 
-    let this = Arc::clone(login);
-    let look = move |db: &mut AnyConnection| users::known(db, REALM, this.address.as_str(), &this.message);
-    let (known, carried) = store.read(look).await.expect("read");
-    assert_eq!(known, None, "the user is new");
-    let carried = carried.expect("the first time");
-    write(store, login, move |this, once| this.consume(&carried, once)).await;
+    let (this, looks) = (Arc::clone(login), Arc::clone(login));
+    let look = move |db: &mut AnyConnection| users::known(db, REALM, looks.address.as_str(), &looks.message);
+    let consume = move |(known, carried): (Option<Known>, Option<Carried>), once: Once<'_>| {
+        assert_eq!(known, None, "the user is new");
+        this.consume(&carried.expect("the first time"), once)
+    };
+    assert_eq!(store.write_after(look, consume).await.expect("written"), Ok(()), "nobody else guesses");
     let consume = lap();
 
     write(store, login, Login::minted).await;

@@ -1,6 +1,5 @@
 //! A guess: counted, then compared; and what a right one uses up. What it is good for, others say.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::network_key;
@@ -18,11 +17,11 @@ use crate::domain::pepper::Binding;
 use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::challenges::{self, Key};
+use crate::store::challenges::{self, Guarded, Key};
 use crate::store::deliveries::{self, Carried};
 use crate::store::grants::{self, Consumption};
 use crate::store::steps::{Missed, Once, Steps};
-use crate::store::{Abort, StoreError, budgets, guards};
+use crate::store::{Abort, AnyConnection, StoreError, budgets, guards};
 
 /// A code that came back.
 pub(super) struct Guess {
@@ -34,7 +33,7 @@ pub(super) struct Guess {
 
 /// A guess that was right.
 pub(super) struct Proved {
-    pub(super) challenge: Arc<Challenge>,
+    pub(super) challenge: Challenge,
     pub(super) code: CodeHash,
     /// As it was given.
     pub(super) given: Code,
@@ -72,6 +71,9 @@ enum Admission {
     Guarded(Guard),
 }
 
+/// A guess that was counted: the challenge as it was before, and the guard as it is then.
+type Counted = (Challenge, Guard);
+
 /// Tries of a guess whose challenge was changed by others meanwhile: each of them proved it, or had a code sent.
 const TRIES: usize = 4;
 
@@ -80,26 +82,13 @@ impl Login {
     pub(super) async fn prove(&self, guess: Guess) -> Result<Result<Proved, Unproved>, LoginError> {
         let now = self.clock.now();
         for _ in 0..TRIES {
-            let key = guess.key.clone();
-            let found = self.store.read(move |db| challenges::find_guarded(db, &key)).await?;
-            let Some((challenge, guard)) = found else { return Ok(Err(Unproved::NoChallenge)) };
-            let comparisons = match admit(&challenge, guard, self.otp.attempts, now) {
-                Admission::Evaluated(comparisons) => comparisons,
-                Admission::NoChallenge => return Ok(Err(Unproved::NoChallenge)),
-                Admission::InFlight => return Ok(Err(Unproved::InFlight)),
-                Admission::Guarded(guard) => {
-                    let wait = Wait::of_guard(Some(&guard), now);
-                    return Ok(Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon)));
-                }
-            };
-            let challenge = Arc::new(challenge);
-            let charge = {
-                let (challenge, otp, network) =
-                    (Arc::clone(&challenge), self.otp.clone(), guess.client.key());
-                move |once: Once<'_>| charge(once, &challenge, comparisons, &otp, &network, now)
-            };
-            if let Ok(guard) = self.store.write_once(charge).await? {
-                return self.compare(challenge, guard, guess, now).await;
+            let (key, otp, network) = (guess.key.clone(), self.otp.clone(), guess.client.key());
+            let look = move |db: &mut AnyConnection| challenges::find_guarded(db, &key);
+            let count = move |found, once: Once<'_>| count(found, once, &otp, &network, now);
+            match self.store.write_after(look, count).await? {
+                Ok(Ok((challenge, guard))) => return self.compare(challenge, guard, guess, now).await,
+                Ok(Err(unproved)) => return Ok(Err(unproved)),
+                Err(Missed) => {}
             }
         }
         Err(StoreError::Overloaded.into())
@@ -108,7 +97,7 @@ impl Login {
     /// Compares a guess that was counted.
     async fn compare(
         &self,
-        challenge: Arc<Challenge>,
+        challenge: Challenge,
         guard: Guard,
         guess: Guess,
         now: Timestamp,
@@ -164,14 +153,15 @@ impl Login {
 
     async fn record_cap(
         &self,
-        challenge: &Arc<Challenge>,
+        challenge: &Challenge,
         network: String,
         now: Timestamp,
     ) -> Result<(), LoginError> {
-        let challenge = Arc::clone(challenge);
+        let Challenge { id, realm, app_id, address, .. } = challenge;
+        let (id, realm, app_id, address) = (id.clone(), realm.clone(), app_id.clone(), address.clone());
         let record = move |once: Once<'_>| {
-            let reached = audit::recording(Event::GuardAtCap, about(&challenge, &network), now);
-            Steps::new().must(reached).run(once)
+            let about = about(&id, (&realm, &app_id), &address, &network);
+            Steps::new().must(audit::recording(Event::GuardAtCap, about, now)).run(once)
         };
         // It always finds its row.
         let _ = self.store.write_once(record).await?;
@@ -196,33 +186,49 @@ fn admit(challenge: &Challenge, guard: Option<Guard>, attempts: i32, now: Timest
     }
 }
 
-/// The first write of a guess: both counters, together or not at all; the guard as it stands then.
-fn charge(
+/// The first write of a guess: both counters, together or not at all.
+fn count(
+    found: Option<Guarded>,
     once: Once<'_>,
-    challenge: &Challenge,
-    comparisons: i32,
     otp: &Otp,
     network: &str,
     now: Timestamp,
-) -> Result<Guard, Abort<Missed>> {
-    let (realm, address) = (challenge.realm.as_str(), challenge.address.as_str());
-    let counted = match challenge.state {
-        State::Waiting(_) => challenges::charge_guess(challenge, otp.attempts, now),
-        State::Proved(_) => grants::charge_repeat(challenge, now),
+) -> Result<Result<Counted, Unproved>, Abort<Missed>> {
+    let Some((challenge, guard)) = found else { return Ok(Err(Unproved::NoChallenge)) };
+    let comparisons = match admit(&challenge, guard, otp.attempts, now) {
+        Admission::Evaluated(comparisons) => comparisons,
+        Admission::NoChallenge => return Ok(Err(Unproved::NoChallenge)),
+        Admission::InFlight => return Ok(Err(Unproved::InFlight)),
+        Admission::Guarded(guard) => {
+            let wait = Wait::of_guard(Some(&guard), now);
+            return Ok(Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon)));
+        }
     };
+    let Challenge { id, realm, app_id, address, .. } = &challenge;
+    let counted = match challenge.state {
+        State::Waiting(_) => challenges::charge_guess(&challenge, otp.attempts, now),
+        State::Proved(_) => grants::charge_repeat(&challenge, now),
+    };
+    let about = about(id, (realm, app_id), address, network);
     let steps = Steps::new()
         .must(counted)
-        .must(guards::charge(realm, address, comparisons, otp.at_cap, now))
-        .must(audit::recording(Event::GuessCounted, about(challenge, network), now));
-    guards::charged(steps, once, realm, address)
+        .must(guards::charge(realm, address.as_str(), comparisons, otp.at_cap, now))
+        .must(audit::recording(Event::GuessCounted, about, now));
+    let guard = guards::charged(steps, once, realm, address.as_str())?;
+    Ok(Ok((challenge, guard)))
 }
 
-fn about<'a>(challenge: &'a Challenge, network: &'a str) -> Subject<'a> {
+fn about<'a>(
+    challenge: &'a ChallengeId,
+    (realm, app_id): (&'a str, &'a str),
+    address: &'a Address,
+    network: &'a str,
+) -> Subject<'a> {
     Subject {
-        realm: Some(&challenge.realm),
-        app_id: Some(&challenge.app_id),
-        address: Some(challenge.address.as_str()),
-        challenge: Some(challenge.id.as_str()),
+        realm: Some(realm),
+        app_id: Some(app_id),
+        address: Some(address.as_str()),
+        challenge: Some(challenge.as_str()),
         network: Some(network),
         ..Subject::default()
     }

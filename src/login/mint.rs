@@ -43,7 +43,7 @@ pub struct MintFailed {
 
 /// A grant under our lease.
 pub(super) struct Ready {
-    pub challenge: Arc<Challenge>,
+    pub challenge: Challenge,
     pub holder: Holder,
     pub is_new_user: bool,
     /// Whether a session may be replaced.
@@ -104,7 +104,7 @@ impl Login {
             Err(error) => (Ended::Failed(error.to_string()), Err(error)),
         };
         let Ready { challenge, holder, is_new_user, has_sessions, lease_until, grant, .. } = ready;
-        let user = holder.user.clone();
+        let (challenge, user) = (Arc::new(challenge), holder.user.clone());
         let end = Arc::new(End { challenge: Arc::clone(&challenge), user, lease_until, ended, now });
         let is_spent = self.write_down(end, has_sessions).await?;
         match minted {

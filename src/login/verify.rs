@@ -130,7 +130,7 @@ impl Login {
     /// Consumes the challenge and mints.
     async fn accept(
         &self,
-        challenge: Arc<Challenge>,
+        challenge: Challenge,
         code: CodeHash,
         given: Code,
         message: MessageId,
@@ -187,23 +187,18 @@ impl Login {
         acceptance: &Arc<Acceptance>,
         now: Timestamp,
     ) -> Result<Result<Consumed, Missed>, LoginError> {
-        let looking = Arc::clone(acceptance);
-        let (known, carried) = self.store.read(move |db| looking.look(db)).await?;
-        if let Some((holder, is_new_user)) = acceptance.plainly(known.as_ref(), now) {
-            let has_sessions = known.is_some_and(|known| known.has_sessions);
-            let found = Consumed::For { holder, is_new_user, has_sessions, carried };
-            let writing = Arc::clone(acceptance);
-            let write = move |once: Once<'_>| writing.write(once, &found, now).map(|()| found.clone());
-            if let Ok(consumed) = self.store.write_once(write).await? {
-                return Ok(Ok(consumed));
-            }
+        let (looking, writing) = (Arc::clone(acceptance), Arc::clone(acceptance));
+        let look = move |db: &mut AnyConnection| looking.look(db);
+        let write = move |found, once: Once<'_>| writing.write_plainly(found, once, now);
+        if let Ok(Some(consumed)) = self.store.write_after(look, write).await? {
+            return Ok(Ok(consumed));
         }
         let settling = Arc::clone(acceptance);
         Ok(self.store.write(move |db| settling.settle(db, now)).await?)
     }
 
     /// Takes up a grant that an earlier right code left open.
-    async fn accept_again(&self, challenge: Arc<Challenge>, person: Person) -> Result<Verified, LoginError> {
+    async fn accept_again(&self, challenge: Challenge, person: Person) -> Result<Verified, LoginError> {
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
         let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
         let realm = self.realm(&challenge.realm)?;
@@ -265,7 +260,7 @@ impl Login {
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
         let (is_new_user, channel) = (proof.grant.is_new_user || is_fresh, proof.channel);
         let person = Person { name: None, device: complete.device, client: complete.client };
-        let (grant, has_sessions, challenge) = (Some(complete.grant), true, Arc::new(challenge));
+        let (grant, has_sessions) = (Some(complete.grant), true);
         let ready =
             Ready { challenge, holder, is_new_user, has_sessions, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
@@ -273,7 +268,6 @@ impl Login {
 }
 
 /// What a right guess found.
-#[derive(Clone)]
 enum Consumed {
     For {
         holder: Holder,
@@ -285,6 +279,9 @@ enum Consumed {
     /// The account was last used then; whose it is, is to be asked.
     Asked(Timestamp),
 }
+
+/// What is known of the address, and the message that the code came with.
+type Seen = (Option<Known>, Option<Carried>);
 
 /// A right guess that is to be written down.
 struct Acceptance {
@@ -308,30 +305,30 @@ impl Acceptance {
         }
     }
 
-    fn look(
-        &self,
-        db: &mut AnyConnection,
-    ) -> Result<(Option<Known>, Option<Carried>), diesel::result::Error> {
+    fn look(&self, db: &mut AnyConnection) -> Result<Seen, diesel::result::Error> {
         users::known(db, &self.right.realm, self.right.address.as_str(), &self.right.message)
     }
 
-    fn plainly(&self, known: Option<&Known>, now: Timestamp) -> Option<(Holder, bool)> {
-        self.arrival().plainly(known, self.rules, now)
-    }
-
-    /// Where it is plain for whom.
-    fn write(&self, once: Once<'_>, found: &Consumed, now: Timestamp) -> Result<(), Abort<Missed>> {
-        let Consumed::For { holder, is_new_user, carried, .. } = found else {
-            return Err(Abort::Refused(Missed));
+    /// Where it is plain for whom; nothing is written where it is not.
+    fn write_plainly(
+        &self,
+        (known, carried): Seen,
+        once: Once<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Consumed>, Abort<Missed>> {
+        let Some((holder, is_new_user)) = self.arrival().plainly(known.as_ref(), self.rules, now) else {
+            return Ok(None);
         };
         let consumption = Consumption {
             channel: carried.as_ref().and_then(|carried| carried.channel),
             user: holder.user.clone(),
-            is_new_user: *is_new_user,
+            is_new_user,
             ..self.consumption.clone()
         };
-        let arrived = self.arrival().note(&holder.user, *is_new_user, now);
-        arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)
+        let arrived = self.arrival().note(&holder.user, is_new_user, now);
+        arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)?;
+        let has_sessions = known.is_some_and(|known| known.has_sessions);
+        Ok(Some(Consumed::For { holder, is_new_user, has_sessions, carried }))
     }
 
     /// Where that takes looking into.
