@@ -222,7 +222,7 @@ fn report(door: &Door<'_>, notice: &Notice) -> Option<Report> {
     let (status, error, resend) = match notice.progress() {
         Progress::Accepted => (Status::Accepted, None, false),
         Progress::Delivered => (Status::Delivered, None, false),
-        Progress::Failed { kind, allows_another } => (Status::Failed, Some(kind), allows_another),
+        Progress::Failed { kind, allows_another } => (Status::Failed, Some(kind.into()), allows_another),
     };
     let named = door.message.as_ref().or(notice.reference.as_ref()).cloned().map(Named::Ours);
     Some(Report {

@@ -1,12 +1,15 @@
 //! What gateways report of messages: who may, and what it changes.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use crate::harness::app::PHONE;
+use crate::harness::app::{PHONE, now};
 use crate::harness::gateway::{Posted, SECRET};
 use crate::harness::reports::{Pair, path, report, says, signed};
 use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both};
@@ -29,6 +32,19 @@ async fn until(database: &Database, wanted: &str) {
 
 fn status(database: &Database) -> String {
     database.texts("SELECT status AS t FROM deliveries ORDER BY created_at LIMIT 1").concat()
+}
+
+/// Status, provider and error of a message.
+fn became(database: &Database, id: &str) -> String {
+    let row = "status || ' ' || coalesce(provider, '-') || ' ' || coalesce(error, '-')";
+    database.texts(&format!("SELECT {row} AS t FROM deliveries WHERE id = '{id}'")).concat()
+}
+
+/// Looks until the sender of a message has said what became of it.
+async fn noted(database: &Database, id: &str) {
+    while became(database, id).starts_with("pending") {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Everything that a report could change.
@@ -228,18 +244,97 @@ on_both! {
 }
 
 on_both! {
-    async fn a_report_that_is_quicker_than_the_gateways_answer_is_kept(database) {
+    async fn a_report_that_is_quicker_than_the_note_counts_once_that_is_there(database) {
+        for (index, said, becomes) in [(0, "delivered", "delivered first -"), (1, "failed", "failed first undelivered")] {
+            let pair = Pair::start().await;
+            let turn = Arc::new(Semaphore::new(0));
+            pair.first.set(Manner::accepts().when(&turn));
+            let app = pair.builder(&database, "").seed(7 + index).start();
+            let phone = format!("1201555010{index}");
+            let (started, id) = tokio::join!(app.start_login(&phone), async {
+                let posted = pair.first.after(0).await;
+                says(&app, &posted, "accepted").await;
+                says(&app, &posted, said).await;
+                assert_eq!(became(&database, &posted.id), "pending - -", "its sender says first who took it");
+                turn.add_permits(1);
+                posted.id
+            });
+            assert!(started.is_ok());
+            noted(&database, &id).await;
+            assert_eq!(became(&database, &id), becomes);
+            let theirs = format!("SELECT provider_id AS t FROM deliveries WHERE id = '{id}'");
+            assert_eq!(database.texts(&theirs), ["theirs"], "nothing of the note is lost");
+            assert_eq!(database.count("deliveries WHERE due_at IS NOT NULL"), i64::from(said == "failed"), "{said}");
+            app.stop().await;
+        }
+    }
+}
+
+on_both! {
+    async fn who_refused_a_message_cannot_fail_it_for_the_one_that_took_it(database) {
         let pair = Pair::start().await;
-        pair.first.set(Manner::Silent);
+        let turn = Arc::new(Semaphore::new(0));
+        pair.first.set(Manner::refuses());
+        pair.second.set(Manner::accepts().when(&turn));
         let app = pair.builder(&database, "").start();
-        let (_, ()) = tokio::join!(app.start_login(PHONE), async {
-            let posted = pair.first.after(0).await;
-            says(&app, &posted, "accepted").await;
-            assert_eq!(status(&database), "pending", "its sender says so itself");
-            says(&app, &posted, "delivered").await;
+        let (started, id) = tokio::join!(app.start_login(PHONE), async {
+            let taken = pair.second.after(0).await;
+            let refused = pair.first.posted()[0].clone();
+            says(&app, &refused, "failed").await;
+            assert_eq!(became(&database, &taken.id), "pending - -");
+            assert_eq!(app.login.resend_overdue().await.expect("a store"), [], "it is on its way");
+            turn.add_permits(1);
+            taken.id
         });
-        assert_eq!(status(&database), "delivered");
-        assert_eq!(database.texts("SELECT provider AS t FROM deliveries"), ["first"]);
+        assert!(started.is_ok());
+        noted(&database, &id).await;
+        assert_eq!(became(&database, &id), "accepted second -");
+        assert_eq!(database.texts("SELECT failed_providers AS t FROM deliveries"), ["first"]);
+        assert_eq!(database.audited("code.failed_over"), 1);
+        assert_eq!(app.login.resend_overdue().await.expect("a store"), [], "nobody pays twice");
+        says(&app, &pair.first.posted()[0], "failed").await;
+        assert_eq!(became(&database, &id), "accepted second -", "nor later");
+        assert_eq!((pair.first.posted().len(), pair.second.posted().len()), (1, 1));
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_quick_report_costs_nobody_the_money_that_was_not_spent(database) {
+        let pair = Pair::start().await;
+        let turn = Arc::new(Semaphore::new(0));
+        pair.first.set(Manner::accepts().when(&turn));
+        let app = pair
+            .builder(&database, "")
+            .set("limits.spend_per_day", 10)
+            .set("prices.first.default", 0.01)
+            .set("prices.second.default", 1)
+            .start();
+        let (started, id) = tokio::join!(app.start_login(PHONE), async {
+            let posted = pair.first.after(0).await;
+            says(&app, &posted, "delivered").await;
+            turn.add_permits(1);
+            posted.id
+        });
+        assert!(started.is_ok());
+        noted(&database, &id).await;
+        let spent = database.number("SELECT arrival AS n FROM budgets WHERE key = 'money'") - now().as_millis();
+        let day = 24 * 60 * 60 * 1000;
+        assert_eq!(spent, day / 1000, "a cent of ten, not what the dearest would have taken");
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_message_that_nobody_noted_is_delivered_where_one_says_so_and_never_failed(database) {
+        let pair = Pair::start().await;
+        let app = pair.builder(&database, "").start();
+        let posted = sent(&app, &pair, &database).await;
+        database.execute("UPDATE deliveries SET status = 'unknown', provider = NULL, provider_id = NULL");
+        says(&app, &posted, "failed").await;
+        assert_eq!(became(&database, &posted.id), "unknown - -", "another may have taken it");
+        says(&app, &posted, "delivered").await;
+        assert_eq!(became(&database, &posted.id), "delivered first -");
         app.stop().await;
     }
 }
