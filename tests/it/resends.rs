@@ -189,6 +189,26 @@ on_both! {
 }
 
 on_both! {
+    async fn a_code_that_nobody_asked_for_and_nobody_took_ends_nobodys_wait(database) {
+        let pair = Pair::start().await;
+        let app = pair.builder(&database, "").start();
+        let posted = start(&app, &pair, &database).await;
+        let told = "SELECT ready_at AS n FROM budgets WHERE key LIKE 'to:%'";
+        let spent = "SELECT arrival AS n FROM budgets WHERE key LIKE 'to:%'";
+        let before = (database.number(told), database.number(spent));
+        pair.second.set(Manner::refuses());
+        says(&app, &posted, "failed").await;
+        assert_eq!(look(&app).await, [Resent::Undeliverable]);
+        settle(&database, 2).await;
+        assert_eq!((database.number(told), database.number(spent)), before, "it is given back, and the wait goes on");
+        let again = app.start_login(PHONE).await;
+        assert!(again.is_ok(), "{again:?}");
+        assert_eq!(pair.first.posted().len(), 1, "it is too soon");
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn a_budget_that_is_used_up_lets_no_code_out_again(database) {
         let pair = Pair::start().await;
         let app = pair.builder(&database, "").set("limits.per_app", "1/24h").start();

@@ -37,6 +37,7 @@ impl Login {
             realm: &realm,
             channel: delivery.channel,
             reserved: Money::ZERO,
+            asked_for: false,
         };
         self.note(&matter, &message, &plan, report);
     }
