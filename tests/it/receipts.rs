@@ -1,10 +1,15 @@
 //! What gateways report of messages: who may, and what it changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use latchkey::config::Config;
+use latchkey::delivery::{Board, Callbacks, Receipts};
+use latchkey::domain::pepper::Peppers;
+use latchkey::domain::receipt::PathKeys;
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -12,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::harness::app::{PHONE, now};
 use crate::harness::gateway::{Posted, SECRET};
 use crate::harness::reports::{Pair, path, report, says, signed};
-use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both};
+use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both, wire};
 
 /// A message on its way, once its sender has noted that.
 async fn sent(app: &TestApp, pair: &Pair, database: &Database) -> Posted {
@@ -383,11 +388,42 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn silence_says_nothing_of_a_gateway_whose_console_may_hold_no_address(database) {
+        let answer = json!({"SMSMessageData": {"Recipients": [{"statusCode": 101, "messageId": "ATPid_1"}]}});
+        let gateway = FakeGateway::start(Manner::json("201 Created", &answer.to_string())).await;
+        let provider = format!(
+            "[providers.at]\nrecipe = \"africastalking\"\nbase_url = {:?}\nusername = \"u\"\napi_key = \"k\"\n\
+             [routes.sms]\ndefault = [\"at\"]\npatience = \"20s\"",
+            gateway.url()
+        );
+        let app = TestApp::builder(&database).config(&provider).real_providers().start();
+        assert!(app.start_login(PHONE).await.is_ok());
+        until(&database, "accepted").await;
+        let waited_for = "deliveries WHERE due_at IS NOT NULL";
+        assert_eq!(database.count(waited_for), 0, "nobody knows whether it reports at all");
+        let report = app.request(Method::POST, &path(&database, "at", None)).body("id=ATPid_1&status=Buffered");
+        assert_eq!(app.send(report).await.status, 200);
+        assert!(app.start_login("12015550123").await.is_ok());
+        wire::until("the second note", || database.count("deliveries WHERE status = 'accepted'") == 2).await;
+        assert_eq!(database.count(waited_for), 1, "now it is known");
+        app.stop().await;
+    }
+}
+
+/// What the server makes of providers that report.
+fn receipts(providers: &str, public_url: &str, board: &Arc<Board>) -> Receipts {
+    let document = providers.parse().expect("TOML");
+    let config =
+        Config::parse(document, "a test", &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+    let keys = PathKeys::new(&Peppers::parse(&format!("k1 {}", "ab".repeat(32))).expect("a pepper"));
+    let callbacks = Arc::new(Callbacks::new(public_url.parse().expect("a URL"), keys));
+    Receipts::new(&config.providers, callbacks, Arc::clone(board)).expect("receipts")
+}
+
 /// Where the gateway is outside and we are not, it is told no address that it cannot reach.
-#[tokio::test]
-async fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
-    use latchkey::delivery::{Callbacks, Receipts};
-    use latchkey::domain::{pepper::Peppers, receipt::PathKeys};
+#[test]
+fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
     for (public_url, base_url, expected) in [
         ("https://login.example.com", "https://api.example.com", true),
         ("https://login.example.com", "http://127.0.0.1:1", true),
@@ -397,16 +433,28 @@ async fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
     ] {
         let provider =
             format!("[providers.a]\nrecipe = \"webhook\"\nbase_url = {base_url:?}\nsecret = {SECRET:?}");
-        let config = latchkey::config::Config::parse(
-            provider.parse().expect("TOML"),
-            "a test",
-            &std::collections::BTreeMap::new(),
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
-        let keys = PathKeys::new(&Peppers::parse(&format!("k1 {}", "ab".repeat(32))).expect("a pepper"));
-        let callbacks = std::sync::Arc::new(Callbacks::new(public_url.parse().expect("a URL"), keys));
-        let receipts = Receipts::new(&config.providers, callbacks).expect("receipts");
+        let receipts = receipts(&provider, public_url, &Arc::default());
         assert_eq!(receipts.are_expected("a"), expected, "{public_url} {base_url}");
         assert!(!receipts.are_expected("b"));
+    }
+}
+
+#[test]
+fn no_report_is_expected_of_a_gateway_that_cannot_prove_to_be_itself() {
+    for (topic, expected) in
+        [("", false), ("receipts_topic = \"arn:aws:sns:eu-west-1:123456789012:sms\"", true)]
+    {
+        let provider = format!(
+            "[providers.a]\nrecipe = \"aws_end_user_messaging\"\nregion = \"eu-west-1\"\naccess_key_id = \"id\"\n\
+             secret_access_key = \"key\"\nsender = \"+14155552672\"\n\
+             base_url = \"https://sms-voice.eu-west-1.amazonaws.com\"\n{topic}\n\
+             [providers.a.vars]\ndlt_entity_id = \"\"\ndlt_template_id = \"\""
+        );
+        let board = Arc::new(Board::default());
+        let receipts = receipts(&provider, "https://login.example.com", &board);
+        assert!(!receipts.are_expected("a"), "its console may hold no address");
+        // As before a change of the configuration.
+        board.note_report("a");
+        assert_eq!(receipts.are_expected("a"), expected, "{topic}");
     }
 }

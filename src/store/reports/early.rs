@@ -23,7 +23,8 @@ pub(super) fn keep(db: &mut AnyConnection, report: &Report, now: Timestamp) -> R
     let Named::Ours(id) = &report.message else { return Ok(false) };
     let Some(line) = write(report) else { return Ok(false) };
     // A gateway that goes on and on says nothing new.
-    let has_room = sql::<Bool>("status = 'pending' AND (early_reports IS NULL OR length(early_reports) < 2000)");
+    let has_room =
+        sql::<Bool>("status = 'pending' AND (early_reports IS NULL OR length(early_reports) < 2000)");
     let sending = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(has_room);
     let lines = case_when(dsl::early_reports.is_null(), (&line).into_sql::<Nullable<Text>>())
         .otherwise(dsl::early_reports.concat(&line));
@@ -50,7 +51,8 @@ fn write(report: &Report) -> Option<String> {
         Status::Delivered | Status::Failed => report.status.as_str(),
         Status::Pending | Status::Accepted | Status::Unknown | Status::Withheld => return None,
     };
-    let (error, then) = (report.error.as_deref().unwrap_or("-"), if report.resend { "resend" } else { "rest" });
+    let (error, then) =
+        (report.error.as_deref().unwrap_or("-"), if report.resend { "resend" } else { "rest" });
     Some(format!("{} {status} {error} {then}\n", report.provider))
 }
 
