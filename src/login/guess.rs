@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::draft::network_key;
 use super::{Login, LoginError, Wait};
+use crate::delivery::UsedCode;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, State, Verdict};
 use crate::domain::channel::Channel;
@@ -13,6 +14,7 @@ use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
 use crate::domain::pepper::Binding;
+use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::challenges::{self, Key};
@@ -184,6 +186,24 @@ impl RightCode {
             message,
             credit,
         }
+    }
+}
+
+impl Login {
+    /// A code came back: that is counted for whoever brought it, who is told where they ask for it.
+    pub(super) fn note_used(
+        &self,
+        challenge: &Challenge,
+        (message, given): (MessageId, Code),
+        provider: Option<(String, Option<String>)>,
+        now: Timestamp,
+    ) {
+        let Some((provider, provider_id)) = provider else { return };
+        let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
+        self.courier.board().count_verified(&provider, country, now);
+        let Some(provider_id) = provider_id else { return };
+        let to = challenge.address.clone();
+        self.courier.tell_used(&provider, UsedCode { id: message, provider_id, to, code: given });
     }
 }
 

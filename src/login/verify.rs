@@ -4,14 +4,12 @@ use super::guess::{Carriage, Guess, Lost, Proved, RightCode, Unproved, use_up};
 use super::mint::{Minted, Person, Ready};
 use super::recycled::{Arrival, Settled};
 use super::{Login, LoginError, MintFailed, Realm, Wait};
-use crate::delivery::UsedCode;
 use crate::domain::account::{AccountRules, Owner};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, State};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::ids::{ChallengeId, ClientSecret, GrantToken, MessageId, UserId};
 use crate::domain::network::ClientIp;
-use crate::domain::phone::Country;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::challenges::Key;
@@ -160,19 +158,12 @@ impl Login {
         };
         match self.store.write(write).await? {
             Ok(Consumed::For { holder, is_new_user, carriage: Carriage { channel, provider } }) => {
-                if let Some((provider, provider_id)) = provider {
-                    let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
-                    self.courier.board().count_verified(&provider, country, now);
-                    if let Some(provider_id) = provider_id {
-                        let to = challenge.address.clone();
-                        let used = UsedCode { id: brought_by, provider_id, to, code: given };
-                        self.courier.tell_used(&provider, used);
-                    }
-                }
+                self.note_used(&challenge, (brought_by, given), provider, now);
                 let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
                 self.mint(ready, &realm).await
             }
-            Ok(Consumed::Asked(since)) => {
+            Ok(Consumed::Asked(since, carriage)) => {
+                self.note_used(&challenge, (brought_by, given), carriage.provider, now);
                 Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }))
             }
             Err(Lost) => Ok(Verified::NoChallenge),
@@ -254,7 +245,7 @@ enum Consumed {
         carriage: Carriage,
     },
     /// The account was last used then; whose it is, is to be asked.
-    Asked(Timestamp),
+    Asked(Timestamp, Carriage),
 }
 
 /// The write of a right guess: the code is used up, the grant is open and leased, the user is known. Where somebody is
@@ -275,8 +266,8 @@ fn consume(
         Settled::Ask(holder, since) => {
             let lease_until = Timestamp::from_millis(0);
             let consumption = Consumption { user: holder.user, lease_until, ..consumption.clone() };
-            use_up(db, right, &consumption, now)?;
-            Ok(Consumed::Asked(since))
+            let carriage = use_up(db, right, &consumption, now)?;
+            Ok(Consumed::Asked(since, carriage))
         }
     }
 }

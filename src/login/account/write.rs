@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::super::draft::address_key;
-use super::super::guess::{Lost, RightCode, use_up};
+use super::super::guess::{Carriage, Lost, RightCode, use_up};
 use super::super::recycled;
 use super::notice::OldNumber;
 use super::{Kind, NOTICE_DEADLINE, Unlinked};
@@ -64,9 +64,19 @@ impl Change {
         db: &mut AnyConnection,
         spelled: &Spelled,
         now: Timestamp,
-    ) -> Result<Done, Abort<Refusal>> {
+    ) -> Result<(Done, Carriage), Abort<Refusal>> {
         let session = lock(db, &self.session, &self.user, now)?;
-        self.use_up(db, now)?;
+        let carriage = self.use_up(db, now)?;
+        Ok((self.hand_over(db, &session, spelled, now)?, carriage))
+    }
+
+    fn hand_over(
+        &self,
+        db: &mut AnyConnection,
+        session: &Session,
+        spelled: &Spelled,
+        now: Timestamp,
+    ) -> Result<Done, diesel::result::Error> {
         let held = identities::of_user(db, &self.user)?;
         if held.iter().any(|identity| identity.address == self.address) {
             return Ok(Done::Changed(None));
@@ -96,9 +106,9 @@ impl Change {
         Ok(Done::Changed(notice.flatten().map(tell)))
     }
 
-    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<(), Abort<Refusal>> {
+    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Carriage, Abort<Refusal>> {
         match use_up(db, &self.right, &self.consumption, now) {
-            Ok(_carriage) => Ok(()),
+            Ok(carriage) => Ok(carriage),
             Err(Abort::Refused(Lost)) => Err(Abort::Refused(Refusal::Lost)),
             Err(Abort::Failed(error)) => Err(Abort::Failed(error)),
         }
