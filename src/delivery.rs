@@ -88,8 +88,13 @@ pub enum SendError {
     #[error("no funds: {0}")]
     NoFunds(String),
     /// Next provider: this one asks us to slow down.
-    #[error("throttled: {0}")]
-    Throttled(String),
+    #[error("throttled: {said}")]
+    Throttled {
+        /// What it said, for the log.
+        said: String,
+        /// How long it asks to be left alone, where it says so.
+        after: Option<Duration>,
+    },
     /// Next provider: certainly not accepted.
     #[error("temporary: {0}")]
     Temporary(String),
@@ -109,7 +114,7 @@ impl SendError {
             Self::Rejected(_) => "rejected",
             Self::Auth(_) => "auth",
             Self::NoFunds(_) => "no_funds",
-            Self::Throttled(_) => "throttled",
+            Self::Throttled { .. } => "throttled",
             Self::Temporary(_) => "temporary",
             Self::Unknown(_) => "unknown",
         }
@@ -124,7 +129,7 @@ impl SendError {
             | Self::Rejected(_)
             | Self::Auth(_)
             | Self::NoFunds(_)
-            | Self::Throttled(_)
+            | Self::Throttled { .. }
             | Self::Temporary(_) => true,
         }
     }

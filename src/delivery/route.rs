@@ -296,7 +296,7 @@ fn complain(provider: &str, message: &OutgoingCode, error: &SendError) {
         SendError::BadNumber(_)
         | SendError::Blocked(_)
         | SendError::Unroutable(_)
-        | SendError::Throttled(_)
+        | SendError::Throttled { .. }
         | SendError::Temporary(_)
         | SendError::Unknown(_) => {
             tracing::warn!(provider, message_id = %message.id, error = %error, "a provider did not take a message");

@@ -113,7 +113,7 @@ fn refused(error: &SendError) -> Option<Started> {
         | SendError::Rejected(_)
         | SendError::Auth(_)
         | SendError::NoFunds(_)
-        | SendError::Throttled(_)
+        | SendError::Throttled { .. }
         | SendError::Temporary(_) => Some(Started::Undeliverable),
         SendError::Unknown(_) => None,
     }

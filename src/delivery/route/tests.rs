@@ -154,7 +154,7 @@ async fn a_definite_no_goes_to_the_next_provider_with_the_same_message_and_code_
         SendError::Rejected(why()),
         SendError::Auth(why()),
         SendError::NoFunds(why()),
-        SendError::Throttled(why()),
+        SendError::Throttled { said: why(), after: None },
         SendError::Temporary(why()),
     ];
     for refusal in refusals {
@@ -216,10 +216,25 @@ async fn wrong_credentials_and_an_empty_account_are_noticed_at_once_f5() {
         assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"]);
     }
     let scene = Scene::new("");
-    scene.answer("a", Err(SendError::Throttled(why())));
+    scene.answer("a", Err(SendError::Throttled { said: why(), after: None }));
     assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"]);
     scene.clock.advance(Duration::from_secs(5));
     assert_eq!(scene.asked().await, "a b");
+}
+
+#[tokio::test]
+async fn a_provider_that_says_how_long_to_leave_it_alone_is_left_alone_for_so_long_f5() {
+    // The longest that a provider's word is taken for is five minutes.
+    for (asked, rest) in [(30, 30), (1, 1), (3600, 300)] {
+        let scene = Scene::new("");
+        let after = Some(Duration::from_secs(asked));
+        scene.answer("a", Err(SendError::Throttled { said: why(), after }));
+        assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"], "{asked}");
+        scene.clock.advance(Duration::from_millis(rest * 1000 - 1));
+        assert_eq!(scene.asked().await, "b", "{asked}");
+        scene.clock.advance(Duration::from_millis(1));
+        assert_eq!(scene.asked().await, "a b", "{asked}");
+    }
 }
 
 #[tokio::test]

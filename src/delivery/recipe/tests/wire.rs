@@ -181,6 +181,17 @@ async fn what_no_rule_knows_is_never_accepted_and_a_success_is_unknown_c12() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_asks_to_be_left_alone_says_for_how_long() {
+    for (header, wanted) in [(None, None), (Some("30"), Some(Duration::from_secs(30))), (Some("soon"), None)]
+    {
+        let answer = ResponseTemplate::new(429);
+        let answer = header.map_or(answer.clone(), |value| answer.insert_header("retry-after", value));
+        let error = send(&answering(answer).await.uri()).await.expect_err("not accepted");
+        assert!(matches!(error, SendError::Throttled { after, .. } if after == wanted), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn no_error_and_no_trial_holds_a_secret_and_no_error_holds_the_code_f7() {
     let kannel = include_str!("../../../../providers/kannel.toml");
     let echo =
