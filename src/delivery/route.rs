@@ -136,20 +136,6 @@ impl Courier {
         self.rules.routes.offers(channel)
     }
 
-    /// Whether a channel leads to somebody by any other than these providers.
-    #[must_use]
-    pub fn offers_without(&self, trip: &Trip<'_>, without: &[String]) -> bool {
-        let Some(way) = self.rules.routes.way(trip) else { return false };
-        let now = self.around.clock.now();
-        let country = trip.to.country().unwrap_or(Country::UNKNOWN);
-        let mut names =
-            way.line.providers.iter().map(|(name, _)| name).filter(|name| !without.contains(name));
-        names.any(|name| {
-            let lane = self.lanes.get(name).is_some_and(|lane| lane.terms.serve(country));
-            lane && self.around.board.ruling(name, now) != Some(Says::Disabled)
-        })
-    }
-
     /// What is done about messages of a channel that do not arrive.
     #[must_use]
     pub fn watch(&self, channel: Channel) -> Watch {
