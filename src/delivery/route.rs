@@ -136,6 +136,27 @@ impl Courier {
         self.rules.routes.offers(channel)
     }
 
+    /// Whether a message would have anybody to take it now. `is_plain`: whether its text keeps to the GSM alphabet, which
+    /// is asked only where that decides.
+    #[must_use]
+    pub fn leads(&self, trip: &Trip<'_>, is_plain: impl FnOnce() -> bool) -> bool {
+        let Some(way) = self.rules.routes.way(trip) else { return false };
+        let now = self.around.clock.now();
+        let country = trip.to.country().unwrap_or(Country::UNKNOWN);
+        let able = |(name, _): &&(String, u32)| {
+            let serves = self.lanes.get(name).is_some_and(|lane| lane.terms.serve(country));
+            serves && self.around.board.ruling(name, now) != Some(Says::Disabled)
+        };
+        let writes_all = |(name, _): &(String, u32)| {
+            self.lanes.get(name).is_some_and(|lane| lane.terms.charset == Charset::Any)
+        };
+        let mut able = way.line.providers.iter().filter(able).peekable();
+        if able.peek().is_none() {
+            return false;
+        }
+        trip.channel != Channel::Sms || able.any(writes_all) || is_plain()
+    }
+
     /// What is done about messages of a channel that do not arrive.
     #[must_use]
     pub fn watch(&self, channel: Channel) -> Watch {

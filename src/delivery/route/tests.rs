@@ -335,3 +335,37 @@ async fn a_provider_that_asks_is_told_once_that_its_code_was_used_and_nobody_wai
     }
     assert_eq!(*scene.log.lock().unwrap(), ["a told of VE1"]);
 }
+
+#[test]
+fn a_channel_leads_to_somebody_where_a_plan_would_have_a_provider() {
+    let scene = Scene::new(
+        "providers.a.countries = [\"IN\"]\nproviders.b.charset = \"gsm7\"\n[routes.sms]\ndefault = [\"a\", \"b\"]\n\
+         rules = [{ countries = [\"GB\"], providers = [\"c\"] }, { locales = [\"ru\"], providers = [\"c\"] }]",
+    );
+    let leads = |number: &str, locale: &str, text: &str| {
+        let mut message = message(text);
+        message.to = Address::parse(number).unwrap();
+        locale.clone_into(&mut message.text.locale);
+        let trip = Trip { channel: Channel::Sms, to: &message.to, app_id: &message.app_id, locale };
+        let leads = scene.courier.leads(&trip, || text.is_ascii());
+        let plan = scene.courier.plan(Channel::Sms, &message, &[]);
+        assert_eq!(leads, !plan.providers.is_empty(), "{number} {locale} {text}: {plan}");
+        leads
+    };
+    let (us, gb, india) = ("+12015550101", "+447400123456", "+919876543210");
+    assert!(leads(us, "en", "code") && leads(us, "ru", "код") && leads(gb, "en", "код"));
+    assert!(!leads(us, "bg", "код"), "b writes no such letters, and a serves India alone");
+    scene.rule(&[("b", Says::Disabled)]);
+    assert!(!leads(us, "en", "code") && leads(india, "en", "код"));
+    scene.rule(&[("c", Says::Disabled)]);
+    assert!(!leads(gb, "en", "code") && !leads(us, "ru", "код"));
+}
+
+#[test]
+fn a_text_is_looked_at_only_where_its_alphabet_decides() {
+    let to = Address::parse("+12015550101").unwrap();
+    let trip = |channel| Trip { channel, to: &to, app_id: "x", locale: "en" };
+    let scene = Scene::new("providers.a.charset = \"gsm7\"");
+    assert!(scene.courier.leads(&trip(Channel::Sms), || panic!("b writes all")));
+    assert!(!scene.courier.leads(&trip(Channel::Voice), || panic!("nobody calls")));
+}
