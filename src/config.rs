@@ -46,7 +46,7 @@ pub use upstreams::{
     KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
     jwt_presets,
 };
-pub use vars::{DeclaredVar, Kind, PURPOSES, Vars};
+pub use vars::{DeclaredVar, Kind, Vars};
 pub use watch::Watch;
 
 /// The commented reference: every key, its meaning and its default.

@@ -35,6 +35,8 @@ pub struct OutgoingCode {
     pub id: MessageId,
     /// To whom.
     pub to: Address,
+    /// What it is for: one of `domain::purpose::Purpose::KINDS`.
+    pub purpose: &'static str,
     /// The code. None: a notice, whose text is all there is.
     pub code: Option<Code>,
     /// The app as its client names it.

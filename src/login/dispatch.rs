@@ -70,6 +70,7 @@ impl Login {
         let outgoing = OutgoingCode {
             id: draft.delivery.id.clone(),
             to: order.address.clone(),
+            purpose: order.purpose.kind(),
             code: Some(code),
             app_id: order.app_id.clone(),
             app_name: order.app_name.clone(),

@@ -14,6 +14,7 @@ use latchkey::delivery::{self, OutgoingCode, Provider, Receipt, SendError, Text}
 use latchkey::domain::address::Address;
 use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::MessageId;
+use latchkey::domain::purpose::Purpose;
 
 use crate::harness::smtp::{CONTENT, Fault, GREETING, Security, Sink};
 
@@ -45,6 +46,7 @@ fn message(locale: &str, subject: &str, body: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse(TO).expect("a mailbox"),
+        purpose: Purpose::LOGIN,
         code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),

@@ -14,7 +14,7 @@ use super::answer::{Answer, Outcome, Verdict};
 use super::auth::Occasion;
 use super::context::{Standing, Subject, Used};
 use crate::ambient::Clock;
-use crate::config::{Charset, PURPOSES, RecipeProvider, SettingValue};
+use crate::config::{Charset, RecipeProvider, SettingValue};
 use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
@@ -132,7 +132,7 @@ impl Gateway {
             title: &message.text.subject,
             code: message.code.as_ref().map_or("", Code::reveal),
             ttl_s: message.lifetime.as_secs(),
-            purpose: PURPOSES[0],
+            purpose: message.purpose,
             locale: &message.text.locale,
             app_name: &message.app_name,
             receipt_url: receipt_url.as_deref().unwrap_or_default(),

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::purpose::Purpose;
 use crate::domain::selection::{Ruling, Tally};
 use crate::domain::time::Timestamp;
 
@@ -135,6 +136,7 @@ fn message(text: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+18005551234").unwrap(),
+        purpose: Purpose::LOGIN,
         code: Code::parse("123456", CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),

@@ -14,6 +14,7 @@ use crate::delivery::{OutgoingCode, Provider, Receipt, SendError, Text};
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::purpose::Purpose;
 use crate::domain::time::Timestamp;
 
 /// A secret with letters that URLs and forms spell in other ways.
@@ -24,6 +25,7 @@ pub(super) fn message() -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+14155552671").expect("a number"),
+        purpose: Purpose::LOGIN,
         code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
