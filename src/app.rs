@@ -87,8 +87,8 @@ pub enum StartError {
     #[error(transparent)]
     SessionKeys(#[from] KeyFileError),
     /// A way out for codes.
-    #[error("a provider cannot be used")]
-    Provider(#[from] delivery::BuildError),
+    #[error("the providers cannot be used")]
+    Provider(#[from] delivery::BuildErrors),
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),

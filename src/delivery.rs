@@ -153,15 +153,26 @@ pub struct BuildError {
     pub reason: String,
 }
 
+/// All that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+pub struct BuildErrors(pub Vec<BuildError>);
+
+impl From<BuildError> for BuildErrors {
+    fn from(error: BuildError) -> Self {
+        Self(vec![error])
+    }
+}
+
 /// Builds the configured providers. With `callbacks`, gateways are told where to report.
 ///
 /// # Errors
-/// With the first one that cannot be: a recipe that is wrong, no certificate authorities.
+/// With each one that cannot be: a recipe that is wrong, no certificate authorities.
 pub fn build(
     providers: &BTreeMap<String, ProviderConfig>,
     clock: &Arc<dyn Clock>,
     callbacks: Option<&Arc<Callbacks>>,
-) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
+) -> Result<Vec<Arc<dyn Provider>>, BuildErrors> {
     let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
         match config {
             ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
@@ -176,7 +187,14 @@ pub fn build(
             }
         }
     };
-    providers.iter().map(build).collect()
+    let (mut ready, mut errors) = (Vec::new(), Vec::new());
+    for provider in providers.iter().map(build) {
+        match provider {
+            Ok(provider) => ready.push(provider),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(ready) } else { Err(BuildErrors(errors)) }
 }
 
 /// Brings a code to a person: SMS, voice, WhatsApp, Telegram, e-mail.

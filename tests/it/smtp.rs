@@ -21,7 +21,7 @@ use crate::harness::smtp::{CONTENT, Fault, GREETING, Security, Sink};
 const CODE: &str = "654321";
 const TO: &str = "ann.lee+x@mail.example";
 
-fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildError> {
+fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildErrors> {
     let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(crate::harness::app::now()));

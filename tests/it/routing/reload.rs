@@ -176,6 +176,32 @@ on_both! {
 }
 
 on_both! {
+    async fn every_recipe_that_is_broken_is_named_at_once(database) {
+        let mut scene = Scene::start(&database, |builder| builder).await;
+        let recipes = database.file("recipes");
+        std::fs::create_dir(&recipes).expect("our folder");
+        let webhook = include_str!("../../../providers/webhook.toml");
+        for name in ["three", "four"] {
+            let broken = webhook.replace("id       = \"webhook\"", &format!("id = \"{name}\""));
+            let broken = broken.replace("{{ purpose }}", &format!("{{{{ {name} }}}}"));
+            std::fs::write(recipes.join(format!("{name}.toml")), broken).expect("our folder");
+        }
+        scene.app.set("providers_dir", recipes.display().to_string());
+        for name in ["three", "four"] {
+            scene.app.set(&format!("providers.{name}.recipe"), name);
+            scene.app.set(&format!("providers.{name}.base_url"), scene.two.url());
+            scene.app.set(&format!("providers.{name}.secret"), SECRET);
+        }
+        let refused = scene.app.reload().await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        for name in ["providers.three: recipe: ", "providers.four: recipe: "] {
+            assert!(refused.text.contains(name), "{name}: {}", refused.text);
+        }
+        scene.app.stop().await;
+    }
+}
+
+on_both! {
     async fn no_web_page_rings_the_bell(database) {
         let scene = Scene::start(&database, |builder| builder).await;
         let answer = scene.app.reload_from("https://evil.example").await;
