@@ -7,6 +7,7 @@
 //! call: jobs are plain functions and cannot await.
 
 pub mod audit;
+mod beside;
 pub mod budgets;
 pub mod challenges;
 mod connection;
@@ -24,6 +25,7 @@ pub mod reports;
 pub mod schema;
 pub mod sessions;
 mod slots;
+pub mod steps;
 pub mod users;
 mod writer;
 
@@ -37,6 +39,7 @@ pub use self::connection::AnyConnection;
 use self::connection::{Access, on_each};
 use self::pool::Pool;
 use self::readers::Readers;
+use self::steps::{Missed, Once};
 use self::writer::Writer;
 use crate::config::{Database, DatabaseUrl};
 
@@ -153,6 +156,22 @@ impl Store {
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write(job, self.deadline).await,
             Engine::Postgres { pool } => Arc::clone(pool).write(job).await,
+        }
+    }
+
+    /// As [`Store::write`], for a job that is one list of [`steps::Steps`]: PostgreSQL needs no transaction around it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was done; [`Missed`] inside, where a guard did not find its row.
+    pub async fn write_once<T, F>(&self, job: F) -> Result<Result<T, Missed>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(Once<'_>) -> Result<T, Abort<Missed>> + Send + 'static,
+    {
+        let job = move |db: &mut AnyConnection| job(Once::within(db));
+        match &self.engine {
+            Engine::Sqlite { writer, .. } => writer.write(job, self.deadline).await,
+            Engine::Postgres { pool } => Arc::clone(pool).write_once(job).await,
         }
     }
 

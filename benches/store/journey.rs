@@ -1,12 +1,11 @@
 //! One login's writes: `login/start.rs`, `login/verify.rs` and `login/mint.rs` without what stands between them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use latchkey::ambient::{Clock, SeededEntropy, SystemClock};
 use latchkey::domain::address::Address;
-use latchkey::domain::challenge::{Dialect, LIFETIME, NetworkTag, Slot, Slots};
+use latchkey::domain::challenge::{Challenge, Dialect, LIFETIME, NetworkTag, Slot, Slots};
 use latchkey::domain::channel::Channel;
 use latchkey::domain::code::CodeHash;
 use latchkey::domain::guard::AtCap;
@@ -16,18 +15,20 @@ use latchkey::domain::purpose::Purpose;
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
 use latchkey::store::challenges::{self, Key, NewChallenge};
-use latchkey::store::deliveries::{self, NewDelivery, Outcome, Status};
+use latchkey::store::deliveries::{self, Carried, NewDelivery, Outcome, Status};
 use latchkey::store::grants::{self, Consumption, Leased};
 use latchkey::store::sessions::{self, Hold, NewSession};
+use latchkey::store::steps::{Missed, Once, Steps};
 use latchkey::store::{Abort, AnyConnection, Store, budgets, guards, users};
 
-/// The writes that somebody waits for; the note on the delivery is the fifth.
+/// The steps that somebody waits for; the note on the delivery is the fifth.
 pub const STEPS: [&str; 4] = ["start", "charge", "consume", "minted"];
 
 const APP: &str = "com.messenger.appid";
 const REALM: &str = "chat";
+const DAY: Rate = Rate::per_hours(10, 24);
 
-type Done = Result<(), Abort<Infallible>>;
+type Done = Result<(), Abort<Missed>>;
 
 /// Everything that one login writes, drawn beforehand.
 pub struct Login {
@@ -74,7 +75,11 @@ impl Login {
         }
     }
 
-    fn start(&self, db: &mut AnyConnection) -> Done {
+    fn key(&self) -> Key {
+        Key::Mesibo { app_id: APP.to_owned(), address: self.address.clone() }
+    }
+
+    fn start(&self, once: Once<'_>) -> Done {
         let now = self.now;
         let slot = Slot {
             hash: code_hash(),
@@ -97,7 +102,6 @@ impl Login {
             created_at: now,
             expires_at: now.plus(LIFETIME),
         };
-        assert!(challenges::insert(db, &new)?, "the number is new");
         let delivery = NewDelivery {
             id: self.message.clone(),
             challenge: self.challenge.clone(),
@@ -110,20 +114,21 @@ impl Login {
             created_at: now,
             deadline_at: now.plus(Duration::from_secs(20)),
         };
-        deliveries::insert(db, &delivery)?;
         let about =
             Subject { network: Some(&self.network), detail: Some(self.message.as_str()), ..self.about() };
-        audit::record(db, Event::CodeSent, about, now)?;
         let address = format!("to:{}", self.address.as_str());
-        let day = Rate::per_hours(10, 24);
-        let spent = budgets::spend_address(db, &address, day, SendWaits::default(), now)?.is_some()
-            && budgets::spend_network(db, &self.from(), unverified(), Rate::per_hours(600, 1), now)?;
-        assert!(spent, "the number and its network are new");
-        let country = self.address.country().map(|country| format!("country:{country}"));
-        for key in [country.unwrap_or_default(), format!("app:{APP}"), "all".to_owned()] {
-            assert!(budgets::spend(db, &key, plenty(), now)?, "there is plenty");
-        }
-        Ok(())
+        let country = self.address.country().map(|country| format!("country:{country}")).unwrap_or_default();
+        let (app, from) = (format!("app:{APP}"), self.from());
+        let steps = Steps::new()
+            .must(challenges::insert(&new))
+            .must(deliveries::insert(&delivery))
+            .must(audit::recording(Event::CodeSent, about, now))
+            .must(budgets::spend_address(&address, DAY, SendWaits::default(), now))
+            .must(budgets::spend_network(&from, unverified(), Rate::per_hours(600, 1), now))
+            .must(budgets::spend(&country, plenty(), now))
+            .must(budgets::spend(&app, plenty(), now))
+            .must(budgets::spend("all", plenty(), now));
+        budgets::spent_address(steps, once, &address, DAY).map(|_| ())
     }
 
     fn note(&self, db: &mut AnyConnection) -> Result<(), diesel::result::Error> {
@@ -138,45 +143,48 @@ impl Login {
         deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())
     }
 
-    fn charge(&self, db: &mut AnyConnection) -> Done {
-        let key = Key::Mesibo { app_id: APP.to_owned(), address: self.address.clone() };
-        let challenge = challenges::charge_guess(db, &key, 5, self.now)?.expect("it was started");
+    fn charge(&self, challenge: &Challenge, once: Once<'_>) -> Done {
         let address = challenge.address.as_str();
         let comparisons = challenge.comparisons(self.now);
         assert_eq!(comparisons, 1);
-        guards::charge(db, REALM, address, comparisons, AtCap::Slow, self.now)?.expect("it lets one through");
         let about = Subject { network: Some(&self.network), ..self.about() };
-        Ok(audit::record(db, Event::GuessCounted, about, self.now)?)
+        let steps = Steps::new()
+            .must(challenges::charge_guess(challenge, 5, self.now))
+            .must(guards::charge(REALM, address, comparisons, AtCap::Slow, self.now))
+            .must(audit::recording(Event::GuessCounted, about, self.now));
+        guards::charged(steps, once, REALM, address).map(|_| ())
     }
 
-    fn consume(&self, db: &mut AnyConnection) -> Done {
-        let (holder, is_new_user) = users::sign_in(db, REALM, self.address.as_str(), &self.user, self.now)?;
+    fn consume(&self, carried: &Carried, once: Once<'_>) -> Done {
         let consumption = Consumption {
             code: code_hash(),
             channel: Some(Channel::Sms),
-            user: holder.user.clone(),
-            is_new_user,
+            user: self.user.clone(),
+            is_new_user: true,
             grant: None,
             grant_expires_at: self.now.plus(Duration::from_mins(10)),
             lease_until: self.lease(),
         };
-        assert!(grants::consume(db, &self.challenge, &consumption, self.now)?, "nobody else guesses");
-        guards::open(db, REALM, self.address.as_str())?;
-        let delivery = deliveries::verify(db, &self.message, self.now)?.expect("the first time");
-        budgets::credit_network(db, &format!("from:{}", delivery.network), unverified(), self.now)?;
-        let about = Subject { user: Some(holder.user.as_str()), ..self.about() };
-        Ok(audit::record(db, Event::CodeConsumed, about, self.now)?)
+        let about = Subject { user: Some(self.user.as_str()), ..self.about() };
+        users::make(REALM, self.address.as_str(), &self.user, None, self.now)
+            .must(deliveries::verify(&self.message, self.now))
+            .must(grants::consume(&self.challenge, &consumption, self.now))
+            .must(audit::recording(Event::CodeConsumed, about, self.now))
+            .may(guards::open(REALM, self.address.as_str()))
+            .may(budgets::credit_network(format!("from:{}", carried.network), unverified(), self.now))
+            .run(once)
     }
 
-    fn minted(&self, db: &mut AnyConnection) -> Done {
+    fn minted(&self, once: Once<'_>) -> Done {
         let leased = Leased { id: &self.challenge, dialect: Dialect::Mesibo, lease_until: self.lease() };
-        assert!(grants::spend(db, &leased, self.now)?, "the lease is ours");
         let about = Subject { user: Some(self.user.as_str()), address: None, ..self.about() };
-        audit::record(db, Event::TokenMinted, about, self.now)?;
-        let session = self.session();
-        sessions::end_replaced(db, &session, self.now)?;
-        sessions::insert(db, &session)?;
-        Ok(audit::record(db, Event::SessionStarted, about, self.now)?)
+        Steps::new()
+            .must(grants::spend(&leased, self.now))
+            .must(audit::recording(Event::TokenMinted, about, self.now))
+            .must(sessions::none_left(&self.user))
+            .must(sessions::insert(&self.session()))
+            .must(audit::recording(Event::SessionStarted, about, self.now))
+            .run(once)
     }
 
     fn session(&self) -> NewSession {
@@ -201,20 +209,48 @@ impl Login {
     }
 }
 
-/// Runs one login; what each awaited write took, µs.
+/// Runs one login; what each awaited step took, with what it reads first, µs.
 pub async fn run(store: &Store, login: &Arc<Login>, instant: fn() -> Instant) -> [u64; STEPS.len()] {
-    let writes = [Login::start, Login::charge, Login::consume, Login::minted];
-    let mut taken = [0; STEPS.len()];
-    for (index, (write, taken)) in writes.into_iter().zip(&mut taken).enumerate() {
-        let (this, begun) = (Arc::clone(login), instant());
-        let Ok(()) = store.write(move |db| write(&this, db)).await.expect("written");
-        *taken = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if index == 0 {
-            let this = Arc::clone(login);
-            store.write_detached("noting a delivery", move |db| this.note(db));
-        }
-    }
-    taken
+    let mut begun = instant();
+    let mut lap = || {
+        let taken = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        begun = instant();
+        taken
+    };
+    let this = Arc::clone(login);
+    let look = move |db: &mut AnyConnection| {
+        let address = this.address.as_str();
+        challenges::find_beside(db, Some(&this.key()), (REALM, address), &format!("to:{address}"))
+    };
+    let (challenge, guard, budget) = store.read(look).await.expect("read");
+    assert!(challenge.is_none() && guard.is_none() && budget.is_none(), "the number is new");
+    write(store, login, Login::start).await;
+    let start = lap();
+    let this = Arc::clone(login);
+    store.write_detached("noting a delivery", move |db| this.note(db));
+
+    let this = Arc::clone(login);
+    let found = store.read(move |db| challenges::find_guarded(db, &this.key())).await.expect("read");
+    let (challenge, _) = found.expect("it was started");
+    write(store, login, move |this, once| this.charge(&challenge, once)).await;
+    let charge = lap();
+
+    let this = Arc::clone(login);
+    let look = move |db: &mut AnyConnection| users::known(db, REALM, this.address.as_str(), &this.message);
+    let (known, carried) = store.read(look).await.expect("read");
+    assert_eq!(known, None, "the user is new");
+    let carried = carried.expect("the first time");
+    write(store, login, move |this, once| this.consume(&carried, once)).await;
+    let consume = lap();
+
+    write(store, login, Login::minted).await;
+    [start, charge, consume, lap()]
+}
+
+async fn write(store: &Store, login: &Arc<Login>, step: impl Fn(&Login, Once<'_>) -> Done + Send + 'static) {
+    let this = Arc::clone(login);
+    let made = store.write_once(move |once| step(&this, once)).await.expect("written");
+    assert_eq!(made, Ok(()), "nobody else logs in with this number");
 }
 
 fn code_hash() -> CodeHash {

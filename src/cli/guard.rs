@@ -55,7 +55,7 @@ pub(super) async fn open(
         let mut opened = 0;
         for (realm, _) in guards::list(db, &text)? {
             // A success may have been quicker.
-            if !guards::open(db, &realm, &text)? {
+            if !guards::open(&realm, &text).run(db)? {
                 continue;
             }
             opened += 1;

@@ -179,6 +179,8 @@ pub struct Challenge {
     pub version: i32,
     /// Guesses that were charged.
     pub guesses: i32,
+    /// How often the code that was right was posted again.
+    pub repeats: i32,
     /// It can be neither resent to nor guessed at from then on.
     pub expires_at: Timestamp,
     /// How far it came.
@@ -316,6 +318,7 @@ mod tests {
             salt: [0; 16],
             version: 1,
             guesses: 0,
+            repeats: 0,
             expires_at: at(1200),
             state,
         }

@@ -194,12 +194,14 @@ impl Login {
             notice: MessageId::generate_at(now, &*self.entropy),
         };
         let spelled = move |address: &Address| upstream.id_by_address(address).map(str::to_owned);
-        let (done, carriage) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
+        let (done, carried) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
             Ok(written) => written,
             Err(Refusal::Over) => return Err(AccountError::Over),
             Err(Refusal::Lost) => return Ok(Confirmed::Unproved(Unproved::NoChallenge)),
         };
-        self.note_used(&challenge, (brought_by, given), carriage.provider, now);
+        if let Some(carried) = carried {
+            self.tell_used(&challenge.address, brought_by, carried, given);
+        }
         match done {
             write::Done::Changed(notice) => {
                 if let Some(notice) = notice {

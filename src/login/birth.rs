@@ -11,9 +11,9 @@ use crate::domain::refresh::RefreshToken;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::keys::{AccessToken, AccessTokens, Bearer};
-use crate::store::AnyConnection;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::sessions::{self, Hold, NewSession};
+use crate::store::steps::Steps;
 use crate::upstream::ChatToken;
 
 /// What a client holds of its session. No `Debug`.
@@ -98,15 +98,8 @@ impl Login {
     }
 }
 
-/// Writes a session down in place of those that it replaces.
-pub(super) fn write_down(
-    db: &mut AnyConnection,
-    session: &NewSession,
-    about: Subject<'_>,
-    now: Timestamp,
-) -> Result<(), diesel::result::Error> {
-    sessions::end_replaced(db, session, now)?;
-    sessions::insert(db, session)?;
+/// Writes a session down.
+pub(super) fn steps<'a>(session: &'a NewSession, about: Subject<'a>, now: Timestamp) -> Steps<'a> {
     let about = Subject { network: Some(&session.network), detail: Some(session.id.as_str()), ..about };
-    audit::record(db, Event::SessionStarted, about, now)
+    Steps::new().must(sessions::insert(session)).must(audit::recording(Event::SessionStarted, about, now))
 }

@@ -13,6 +13,7 @@ use crate::domain::challenge::Challenge;
 use crate::domain::code::Code;
 use crate::domain::ids::SecretHash;
 use crate::domain::time::Timestamp;
+use crate::store::steps::{Missed, Once};
 
 /// What a code is sent with, beside its order.
 pub(super) struct Errand<'a> {
@@ -88,17 +89,10 @@ impl Login {
         draft.decide(&plan, &self.limits);
         let draft = Arc::new(draft);
         let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
-        let next_send_at = match self.store.write(move |db| drafted.commit(db, &limits, now)).await? {
+        let commit = move |once: Once<'_>| drafted.commit(once, &limits, now);
+        let next_send_at = match self.store.write_once(commit).await? {
             Ok(next_send_at) => next_send_at,
-            Err(refusal) => {
-                if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
-                    tracing::error!(
-                        alarm = true,
-                        "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
-                    );
-                }
-                return Ok(Err(refusal));
-            }
+            Err(Missed) => return Ok(Err(self.why_missed(draft, now).await?)),
         };
 
         let failure = if errand.withheld {
@@ -113,6 +107,17 @@ impl Login {
             failure
         };
         Ok(Ok(Dispatched { draft, next_send_at, failure }))
+    }
+    async fn why_missed(&self, draft: Arc<Draft>, now: Timestamp) -> Result<Refusal, LoginError> {
+        let limits = self.limits.clone();
+        let refusal = self.store.read(move |db| draft.why_missed(db, &limits, now)).await?;
+        if matches!(refusal, Refusal::OutOfMoney(_)) && self.courier.board().may_alarm(now) {
+            tracing::error!(
+                alarm = true,
+                "codes are not sent: the day's money is spent; look for abuse, or raise limits.spend_per_day"
+            );
+        }
+        Ok(refusal)
     }
 }
 

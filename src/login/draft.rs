@@ -16,6 +16,7 @@ use crate::store::audit::{self, Event, Subject};
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, NewChallenge};
 use crate::store::deliveries::{self, NewDelivery, Status};
+use crate::store::steps::{Missed, Once, Step, Steps};
 use crate::store::{Abort, AnyConnection};
 
 /// Why the write was undone.
@@ -77,9 +78,27 @@ enum Spend {
 }
 
 impl Spend {
-    /// When a budget that is spent like this lets the next one through.
-    fn opens_at(self, budget: &Budget, limits: &Limits) -> Timestamp {
+    /// Spends one of the budget with this key.
+    fn step<'a>(self, key: &'a str, limits: &Limits, now: Timestamp) -> Step<'a> {
         let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
+        match self {
+            Self::Address => budgets::spend_address(key, limits.per_address, limits.send_waits, now),
+            Self::Network => budgets::spend_network(key, unverified, total, now),
+            Self::Site => budgets::spend_network(key, unverified.tenfold(), total.tenfold(), now),
+            Self::Plain(rate) => budgets::spend(key, rate, now),
+            Self::Money(limit, amount) => budgets::spend_money(key, limit, amount, now),
+        }
+    }
+
+    /// When a budget that is spent like this lets the next one through.
+    fn opens_at(self, budget: Option<&Budget>, limits: &Limits, now: Timestamp) -> Timestamp {
+        let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
+        if let Self::Money(limit, amount) = self
+            && limit.tolerance_ms(amount) < 0
+        {
+            return Timestamp::NEVER;
+        }
+        let Some(budget) = budget else { return now };
         match self {
             Self::Address => budget.address_opens_at(limits.per_address),
             Self::Network => budget.network_opens_at(unverified, total),
@@ -98,12 +117,7 @@ impl Login {
         now: Timestamp,
     ) -> Result<Timestamp, LoginError> {
         let (keys, limits) = (budgets_of(start, &self.limits), self.limits.clone());
-        let latest = move |db: &mut AnyConnection| {
-            keys.iter().try_fold(now, |latest, (key, spend)| {
-                let budget = budgets::find(db, key)?;
-                Ok(budget.map_or(latest, |budget| latest.max(spend.opens_at(&budget, &limits))))
-            })
-        };
+        let latest = move |db: &mut AnyConnection| last_opens_at(db, &keys, &limits, now);
         Ok(self.store.read(latest).await?)
     }
 
@@ -219,29 +233,22 @@ impl Draft {
         }
     }
 
-    /// Writes all of it; when the next message may go.
+    /// Writes all of it, or nothing; when the next message may go.
     pub(super) fn commit(
         &self,
-        db: &mut AnyConnection,
+        once: Once<'_>,
         limits: &Limits,
         now: Timestamp,
-    ) -> Result<Timestamp, Abort<Refusal>> {
-        let placed = match &self.place {
-            Place::New { over, new } => {
-                let room = match over {
-                    Some((id, version)) => challenges::end(db, id, *version, now)?,
-                    None => true,
-                };
-                room && challenges::insert(db, new)?
+    ) -> Result<Timestamp, Abort<Missed>> {
+        let steps = match &self.place {
+            Place::New { over: None, new } => Steps::new().must(challenges::insert(new)),
+            Place::New { over: Some((id, version)), new } => {
+                Steps::new().must(challenges::end(id, *version, now)).must(challenges::insert(new))
             }
             Place::Beside { id, version, slots, attempts } => {
-                challenges::put_codes(db, id, *version, slots, *attempts, now)?
+                Steps::new().must(challenges::put_codes(id, *version, slots, *attempts, now))
             }
         };
-        if !placed {
-            return Err(Abort::Refused(Refusal::Changed));
-        }
-        deliveries::insert(db, &self.delivery)?;
         let detail = format!("{} {}", self.delivery.id, self.way);
         let about = Subject {
             realm: Some(&self.realm),
@@ -252,9 +259,48 @@ impl Draft {
             detail: Some(&detail),
             user: None,
         };
-        audit::record(db, self.event, about, now)?;
-        spend_all(db, &self.budgets, limits, now)
+        let mut steps =
+            steps.must(deliveries::insert(&self.delivery)).must(audit::recording(self.event, about, now));
+        for (key, spend) in &self.budgets {
+            steps = steps.must(spend.step(key, limits, now));
+        }
+        match self.budgets.iter().find(|(_, spend)| matches!(spend, Spend::Address)) {
+            Some((key, _)) => budgets::spent_address(steps, once, key, limits.per_address),
+            None => steps.run(once).map(|()| now),
+        }
     }
+
+    /// Why nothing was written, as far as can be seen behind it.
+    pub(super) fn why_missed(
+        &self,
+        db: &mut AnyConnection,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Refusal, diesel::result::Error> {
+        let (money, others): (Vec<_>, Vec<_>) =
+            self.budgets.iter().partition(|(_, spend)| matches!(spend, Spend::Money(..)));
+        let until = last_opens_at(db, others, limits, now)?;
+        let money_until = last_opens_at(db, money, limits, now)?;
+        Ok(if money_until > now {
+            Refusal::OutOfMoney(money_until.max(until))
+        } else if until > now {
+            Refusal::Spent(until)
+        } else {
+            Refusal::Changed
+        })
+    }
+}
+
+/// When the last of these budgets lets one through.
+fn last_opens_at<'a>(
+    db: &mut AnyConnection,
+    budgets: impl IntoIterator<Item = &'a (String, Spend)>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Timestamp, diesel::result::Error> {
+    budgets.into_iter().try_fold(now, |latest, (key, spend)| {
+        Ok(latest.max(spend.opens_at(budgets::find(db, key)?.as_ref(), limits, now)))
+    })
 }
 
 /// In the one order in which every start spends them.
@@ -269,45 +315,6 @@ fn budgets_of(start: &Order, limits: &Limits) -> Vec<(String, Spend)> {
     let app = (format!("app:{}", start.app_id), Spend::Plain(limits.per_app));
     let all = ("all".to_owned(), Spend::Plain(limits.overall));
     [Some(address), Some(network), site, country, Some(app), Some(all)].into_iter().flatten().collect()
-}
-
-/// Spends every budget, or none; then the longest wait is named.
-fn spend_all(
-    db: &mut AnyConnection,
-    keys: &[(String, Spend)],
-    limits: &Limits,
-    now: Timestamp,
-) -> Result<Timestamp, Abort<Refusal>> {
-    let mut next_send_at = now;
-    let (mut longest, mut out_of_money) = (None, false);
-    let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
-    for (key, spend) in keys {
-        let spent = match spend {
-            Spend::Address => {
-                match budgets::spend_address(db, key, limits.per_address, limits.send_waits, now)? {
-                    Some(next) => {
-                        next_send_at = next;
-                        true
-                    }
-                    None => false,
-                }
-            }
-            Spend::Network => budgets::spend_network(db, key, unverified, total, now)?,
-            Spend::Site => budgets::spend_network(db, key, unverified.tenfold(), total.tenfold(), now)?,
-            Spend::Plain(rate) => budgets::spend(db, key, *rate, now)?,
-            Spend::Money(limit, amount) => budgets::spend_money(db, key, *limit, *amount, now)?,
-        };
-        if !spent {
-            let opens_at = budgets::find(db, key)?.map_or(now, |budget| spend.opens_at(&budget, limits));
-            out_of_money |= matches!(spend, Spend::Money(..));
-            longest = longest.max(Some(opens_at));
-        }
-    }
-    match longest {
-        None => Ok(next_send_at),
-        Some(until) if out_of_money => Err(Abort::Refused(Refusal::OutOfMoney(until))),
-        Some(until) => Err(Abort::Refused(Refusal::Spent(until))),
-    }
 }
 
 /// The budget of an address.

@@ -1,15 +1,16 @@
 //! A guess: counted, then compared; and what a right one uses up. What it is good for, others say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::network_key;
 use super::{Login, LoginError, Wait};
+use crate::config::Otp;
 use crate::delivery::UsedCode;
 use crate::domain::address::Address;
-use crate::domain::challenge::{Challenge, State, Verdict};
-use crate::domain::channel::Channel;
+use crate::domain::challenge::{Challenge, REPEATS, State, Verdict};
 use crate::domain::code::{Code, CodeHash};
-use crate::domain::guard::{AtCap, Guard};
+use crate::domain::guard::{Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
@@ -18,8 +19,10 @@ use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::challenges::{self, Key};
+use crate::store::deliveries::{self, Carried};
 use crate::store::grants::{self, Consumption};
-use crate::store::{Abort, AnyConnection, budgets, deliveries, guards};
+use crate::store::steps::{Missed, Once, Steps};
+use crate::store::{Abort, StoreError, budgets, guards};
 
 /// A code that came back.
 pub(super) struct Guess {
@@ -31,7 +34,7 @@ pub(super) struct Guess {
 
 /// A guess that was right.
 pub(super) struct Proved {
-    pub(super) challenge: Challenge,
+    pub(super) challenge: Arc<Challenge>,
     pub(super) code: CodeHash,
     /// As it was given.
     pub(super) given: Code,
@@ -57,37 +60,59 @@ pub enum Unproved {
     InFlight,
 }
 
-/// A guess that was counted.
-struct Charged {
-    challenge: Challenge,
-    guard: Guard,
-}
-
-/// Why a guess is not evaluated. Nothing is written then.
-enum Refusal {
+/// What a guess meets.
+enum Admission {
+    /// It is to be compared with so many codes.
+    Evaluated(i32),
+    /// There is nothing to guess.
     NoChallenge,
+    /// The code was right before, and somebody mints with its grant.
     InFlight,
+    /// The guard lets none through.
     Guarded(Guard),
 }
 
-/// Another right guess was first.
-pub(super) struct Lost;
+/// Tries of a guess whose challenge was changed by others meanwhile: each of them proved it, or had a code sent.
+const TRIES: usize = 4;
 
 impl Login {
     /// Counts a guess and compares it.
     pub(super) async fn prove(&self, guess: Guess) -> Result<Result<Proved, Unproved>, LoginError> {
         let now = self.clock.now();
-        let (key, otp, network) = (guess.key, self.otp.clone(), guess.client.key());
-        let charge = move |db: &mut AnyConnection| charge(db, &key, otp.attempts, otp.at_cap, &network, now);
-        let Charged { challenge, guard } = match self.store.write(charge).await? {
-            Ok(charged) => charged,
-            Err(Refusal::NoChallenge) => return Ok(Err(Unproved::NoChallenge)),
-            Err(Refusal::InFlight) => return Ok(Err(Unproved::InFlight)),
-            Err(Refusal::Guarded(guard)) => {
-                let wait = Wait::of_guard(Some(&guard), now);
-                return Ok(Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon)));
+        for _ in 0..TRIES {
+            let key = guess.key.clone();
+            let found = self.store.read(move |db| challenges::find_guarded(db, &key)).await?;
+            let Some((challenge, guard)) = found else { return Ok(Err(Unproved::NoChallenge)) };
+            let comparisons = match admit(&challenge, guard, self.otp.attempts, now) {
+                Admission::Evaluated(comparisons) => comparisons,
+                Admission::NoChallenge => return Ok(Err(Unproved::NoChallenge)),
+                Admission::InFlight => return Ok(Err(Unproved::InFlight)),
+                Admission::Guarded(guard) => {
+                    let wait = Wait::of_guard(Some(&guard), now);
+                    return Ok(Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon)));
+                }
+            };
+            let challenge = Arc::new(challenge);
+            let charge = {
+                let (challenge, otp, network) =
+                    (Arc::clone(&challenge), self.otp.clone(), guess.client.key());
+                move |once: Once<'_>| charge(once, &challenge, comparisons, &otp, &network, now)
+            };
+            if let Ok(guard) = self.store.write_once(charge).await? {
+                return self.compare(challenge, guard, guess, now).await;
             }
-        };
+        }
+        Err(StoreError::Overloaded.into())
+    }
+
+    /// Compares a guess that was counted.
+    async fn compare(
+        &self,
+        challenge: Arc<Challenge>,
+        guard: Guard,
+        guess: Guess,
+        now: Timestamp,
+    ) -> Result<Result<Proved, Unproved>, LoginError> {
         if guard.is_at_cap() {
             tracing::warn!(
                 alarm = true,
@@ -95,6 +120,7 @@ impl Login {
                 realm = challenge.realm,
                 "an address is at the cap of failed guesses; `latchkey guard show` tells more"
             );
+            self.record_cap(&challenge, guess.client.key(), now).await?;
         }
 
         let binding = Binding {
@@ -111,58 +137,95 @@ impl Login {
             }
             Verdict::RightAgain => Ok(Proved { challenge, code, given: guess.code, message: None }),
             Verdict::Wrong => Err(Unproved::Wrong {
-                attempts_left: (self.otp.attempts - challenge.guesses).max(0),
+                attempts_left: self.attempts_left(challenge.id.clone()).await?,
                 next_guess: Wait::of_guard(Some(&guard), now).unwrap_or(Wait::For(Duration::ZERO)),
             }),
         })
     }
 }
 
-/// The first write of a guess: both counters, together or not at all.
+impl Login {
+    /// Guesses that a challenge has left, with all that were counted at the same time as this one.
+    async fn attempts_left(&self, id: ChallengeId) -> Result<i32, LoginError> {
+        let challenge = self.store.read(move |db| challenges::get(db, &id)).await?;
+        Ok(challenge.map_or(0, |challenge| (self.otp.attempts - challenge.guesses).max(0)))
+    }
+
+    /// A code came back: whoever brought it is better known for it, and is told where it wants to be.
+    pub(super) fn tell_used(&self, to: &Address, message: MessageId, carried: Carried, code: Code) {
+        let Some((provider, provider_id)) = carried.provider else { return };
+        let country = to.country().unwrap_or(Country::UNKNOWN);
+        self.courier.board().count_verified(&provider, country, self.clock.now());
+        if let Some(provider_id) = provider_id {
+            let used = UsedCode { id: message, provider_id, to: to.clone(), code };
+            self.courier.tell_used(&provider, used);
+        }
+    }
+
+    async fn record_cap(
+        &self,
+        challenge: &Arc<Challenge>,
+        network: String,
+        now: Timestamp,
+    ) -> Result<(), LoginError> {
+        let challenge = Arc::clone(challenge);
+        let record = move |once: Once<'_>| {
+            let reached = audit::recording(Event::GuardAtCap, about(&challenge, &network), now);
+            Steps::new().must(reached).run(once)
+        };
+        // It always finds its row.
+        let _ = self.store.write_once(record).await?;
+        Ok(())
+    }
+}
+
+/// Whether a guess is evaluated. One that is not writes nothing.
+fn admit(challenge: &Challenge, guard: Option<Guard>, attempts: i32, now: Timestamp) -> Admission {
+    let guessable = match &challenge.state {
+        State::Waiting(_) => challenge.expires_at > now && challenge.guesses < attempts,
+        State::Proved(proof) if proof.grant.lease_until > now && proof.grant.minted_at.is_none() => {
+            return Admission::InFlight;
+        }
+        State::Proved(proof) => proof.grant.lease_until <= now && challenge.repeats < REPEATS,
+    };
+    let comparisons = challenge.comparisons(now);
+    match guard {
+        _ if !guessable || comparisons == 0 => Admission::NoChallenge,
+        Some(guard) if guard.opening(now) != Opening::Open => Admission::Guarded(guard),
+        Some(_) | None => Admission::Evaluated(comparisons),
+    }
+}
+
+/// The first write of a guess: both counters, together or not at all; the guard as it stands then.
 fn charge(
-    db: &mut AnyConnection,
-    key: &Key,
-    attempts: i32,
-    at_cap: AtCap,
+    once: Once<'_>,
+    challenge: &Challenge,
+    comparisons: i32,
+    otp: &Otp,
     network: &str,
     now: Timestamp,
-) -> Result<Charged, Abort<Refusal>> {
-    let waiting = challenges::charge_guess(db, key, attempts, now)?;
-    let charged = match waiting {
-        Some(challenge) => Some(challenge),
-        None => grants::charge_repeat(db, key, now)?,
-    };
-    let Some(challenge) = charged else { return Err(Abort::Refused(why_not(db, key, now)?)) };
-    let comparisons = challenge.comparisons(now);
-    if comparisons == 0 {
-        return Err(Abort::Refused(Refusal::NoChallenge));
-    }
+) -> Result<Guard, Abort<Missed>> {
     let (realm, address) = (challenge.realm.as_str(), challenge.address.as_str());
-    let Some(guard) = guards::charge(db, realm, address, comparisons, at_cap, now)? else {
-        let guard = guards::find(db, realm, address)?;
-        return Err(Abort::Refused(guard.map_or(Refusal::NoChallenge, Refusal::Guarded)));
+    let counted = match challenge.state {
+        State::Waiting(_) => challenges::charge_guess(challenge, otp.attempts, now),
+        State::Proved(_) => grants::charge_repeat(challenge, now),
     };
-    let about = Subject {
-        realm: Some(realm),
+    let steps = Steps::new()
+        .must(counted)
+        .must(guards::charge(realm, address, comparisons, otp.at_cap, now))
+        .must(audit::recording(Event::GuessCounted, about(challenge, network), now));
+    guards::charged(steps, once, realm, address)
+}
+
+fn about<'a>(challenge: &'a Challenge, network: &'a str) -> Subject<'a> {
+    Subject {
+        realm: Some(&challenge.realm),
         app_id: Some(&challenge.app_id),
-        address: Some(address),
+        address: Some(challenge.address.as_str()),
         challenge: Some(challenge.id.as_str()),
         network: Some(network),
         ..Subject::default()
-    };
-    audit::record(db, Event::GuessCounted, about, now)?;
-    if guard.is_at_cap() {
-        audit::record(db, Event::GuardAtCap, about, now)?;
     }
-    Ok(Charged { challenge, guard })
-}
-
-fn why_not(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Refusal, diesel::result::Error> {
-    let leased = challenges::find(db, key)?.is_some_and(|challenge| match challenge.state {
-        State::Proved(proof) => proof.grant.minted_at.is_none() && proof.grant.lease_until > now,
-        State::Waiting(_) => false,
-    });
-    Ok(if leased { Refusal::InFlight } else { Refusal::NoChallenge })
 }
 
 /// A right code that is to be used up.
@@ -189,60 +252,37 @@ impl RightCode {
     }
 }
 
-impl Login {
-    /// A code came back: that is counted for whoever brought it, who is told where they ask for it.
-    pub(super) fn note_used(
-        &self,
-        challenge: &Challenge,
-        (message, given): (MessageId, Code),
-        provider: Option<(String, Option<String>)>,
+impl RightCode {
+    /// What every right guess writes: the code is used up, the guard is off, the network has a send back, and all of
+    /// it is on record.
+    pub(super) fn use_up<'a>(
+        &'a self,
+        consumption: &'a Consumption,
+        carried: Option<&Carried>,
         now: Timestamp,
-    ) {
-        let Some((provider, provider_id)) = provider else { return };
-        let country = challenge.address.country().unwrap_or(Country::UNKNOWN);
-        self.courier.board().count_verified(&provider, country, now);
-        let Some(provider_id) = provider_id else { return };
-        let to = challenge.address.clone();
-        self.courier.tell_used(&provider, UsedCode { id: message, provider_id, to, code: given });
-    }
-}
-
-/// How a code came, where that is known.
-pub(super) struct Carriage {
-    pub(super) channel: Option<Channel>,
-    /// Who brought it, and its own id for the message.
-    pub(super) provider: Option<(String, Option<String>)>,
-}
-
-/// What every right guess writes: the code is used up, the guard is off, the network has a send back, and all of it is
-/// on record.
-pub(super) fn use_up(
-    db: &mut AnyConnection,
-    right: &RightCode,
-    consumption: &Consumption,
-    now: Timestamp,
-) -> Result<Carriage, Abort<Lost>> {
-    let delivery = deliveries::verify(db, &right.message, now)?;
-    let channel = delivery.as_ref().and_then(|delivery| delivery.channel);
-    let consumption = Consumption { channel, ..consumption.clone() };
-    if !grants::consume(db, &right.challenge, &consumption, now)? {
-        return Err(Abort::Refused(Lost));
-    }
-    guards::open(db, &right.realm, right.address.as_str())?;
-    if let Some(deliveries::Verified { network, .. }) = &delivery {
-        budgets::credit_network(db, &network_key(network), right.credit, now)?;
-        if let Some(site) = site_of(network) {
-            budgets::credit_network(db, &network_key(&site), right.credit.tenfold(), now)?;
+    ) -> Steps<'a> {
+        let mut steps = Steps::new();
+        if carried.is_some() {
+            steps = steps.must(deliveries::verify(&self.message, now));
         }
+        let about = Subject {
+            realm: Some(&self.realm),
+            app_id: Some(&self.app_id),
+            address: Some(self.address.as_str()),
+            challenge: Some(self.challenge.as_str()),
+            user: Some(consumption.user.as_str()),
+            ..Subject::default()
+        };
+        steps = steps
+            .must(grants::consume(&self.challenge, consumption, now))
+            .must(audit::recording(Event::CodeConsumed, about, now))
+            .may(guards::open(&self.realm, self.address.as_str()));
+        if let Some(Carried { network, .. }) = carried {
+            steps = steps.may(budgets::credit_network(network_key(network), self.credit, now));
+            if let Some(site) = site_of(network) {
+                steps = steps.may(budgets::credit_network(network_key(&site), self.credit.tenfold(), now));
+            }
+        }
+        steps
     }
-    let about = Subject {
-        realm: Some(&right.realm),
-        app_id: Some(&right.app_id),
-        address: Some(right.address.as_str()),
-        challenge: Some(right.challenge.as_str()),
-        user: Some(consumption.user.as_str()),
-        ..Subject::default()
-    };
-    audit::record(db, Event::CodeConsumed, about, now)?;
-    Ok(Carriage { channel, provider: delivery.and_then(|delivery| delivery.provider) })
 }

@@ -1,5 +1,6 @@
 //! The last step: a grant becomes a token.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::birth::{self, Birth, Tokens};
@@ -12,7 +13,8 @@ use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::grants::{self, Leased};
-use crate::store::sessions::NewSession;
+use crate::store::sessions::{self, NewSession};
+use crate::store::steps::{Missed, Once, Steps};
 use crate::store::users::Holder;
 use crate::store::{Abort, AnyConnection};
 use crate::upstream::{self, ChatToken, UpstreamError};
@@ -41,9 +43,11 @@ pub struct MintFailed {
 
 /// A grant under our lease.
 pub(super) struct Ready {
-    pub challenge: Challenge,
+    pub challenge: Arc<Challenge>,
     pub holder: Holder,
     pub is_new_user: bool,
+    /// Whether a session may be replaced.
+    pub has_sessions: bool,
     pub lease_until: Timestamp,
     pub grant: Option<GrantToken>,
     /// How the right code came, where that is known.
@@ -99,25 +103,12 @@ impl Login {
             Err(error @ UpstreamError::Unknown(_)) => (Ended::Unknown(error.to_string()), Err(error)),
             Err(error) => (Ended::Failed(error.to_string()), Err(error)),
         };
-        let Ready { challenge, holder, is_new_user, lease_until, grant, .. } = ready;
-        let spent = {
-            let (user, dialect) = (holder.user.clone(), challenge.dialect);
-            let (id, realm, app_id) =
-                (challenge.id.clone(), challenge.realm.clone(), challenge.app_id.clone());
-            let write = move |db: &mut AnyConnection| {
-                let about = Subject {
-                    realm: Some(&realm),
-                    app_id: Some(&app_id),
-                    challenge: Some(id.as_str()),
-                    user: Some(user.as_str()),
-                    ..Subject::default()
-                };
-                write_down(db, &Leased { id: &id, dialect, lease_until }, &ended, about, now)
-            };
-            self.store.write(write).await?
-        };
+        let Ready { challenge, holder, is_new_user, has_sessions, lease_until, grant, .. } = ready;
+        let user = holder.user.clone();
+        let end = Arc::new(End { challenge: Arc::clone(&challenge), user, lease_until, ended, now });
+        let is_spent = self.write_down(end, has_sessions).await?;
         match minted {
-            Ok((chat, session)) if spent.is_ok() => {
+            Ok((chat, session)) if is_spent => {
                 Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat, session }))
             }
             // The lease ran out and somebody else took it: theirs is the token that counts.
@@ -143,31 +134,75 @@ impl Login {
     }
 }
 
-/// The lease was lost.
-struct LeaseLost;
-
-fn write_down(
-    db: &mut AnyConnection,
-    leased: &Leased<'_>,
-    ended: &Ended,
-    about: Subject<'_>,
+/// The end of a mint, to be written down.
+struct End {
+    challenge: Arc<Challenge>,
+    user: UserId,
+    lease_until: Timestamp,
+    ended: Ended,
     now: Timestamp,
-) -> Result<(), Abort<LeaseLost>> {
-    match ended {
-        Ended::Minted(session) => {
-            if !grants::spend(db, leased, now)? {
-                return Err(Abort::Refused(LeaseLost));
+}
+
+impl Login {
+    /// False: the lease was lost.
+    async fn write_down(&self, end: Arc<End>, has_sessions: bool) -> Result<bool, LoginError> {
+        // Somebody who had no session has none to be replaced.
+        if !has_sessions && matches!(end.ended, Ended::Minted(_)) {
+            let first = Arc::clone(&end);
+            if self.store.write_once(move |once| first.write_first(once)).await?.is_ok() {
+                return Ok(true);
             }
-            audit::record(db, Event::TokenMinted, about, now)?;
-            birth::write_down(db, session, about, now)?;
         }
-        Ended::Failed(why) => {
-            grants::release(db, leased)?;
-            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
-        }
-        Ended::Unknown(why) => {
-            audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
+        Ok(self.store.write(move |db| end.write(db)).await?.is_ok())
+    }
+}
+
+impl End {
+    fn leased(&self) -> Leased<'_> {
+        let Challenge { id, dialect, .. } = &*self.challenge;
+        Leased { id, dialect: *dialect, lease_until: self.lease_until }
+    }
+
+    fn about(&self) -> Subject<'_> {
+        Subject {
+            realm: Some(&self.challenge.realm),
+            app_id: Some(&self.challenge.app_id),
+            challenge: Some(self.challenge.id.as_str()),
+            user: Some(self.user.as_str()),
+            ..Subject::default()
         }
     }
-    Ok(())
+
+    /// The first session of a user.
+    fn write_first(&self, once: Once<'_>) -> Result<(), Abort<Missed>> {
+        let Ended::Minted(session) = &self.ended else { return Err(Abort::Refused(Missed)) };
+        Steps::new()
+            .must(grants::spend(&self.leased(), self.now))
+            .must(audit::recording(Event::TokenMinted, self.about(), self.now))
+            .must(sessions::none_left(&self.user))
+            .and(birth::steps(session, self.about(), self.now))
+            .run(once)
+    }
+
+    fn write(&self, db: &mut AnyConnection) -> Result<(), Abort<Missed>> {
+        let (leased, about, now) = (self.leased(), self.about(), self.now);
+        match &self.ended {
+            Ended::Minted(session) => {
+                if !grants::spend(&leased, now).run(db)? {
+                    return Err(Abort::Refused(Missed));
+                }
+                audit::record(db, Event::TokenMinted, about, now)?;
+                sessions::end_replaced(db, session, now)?;
+                birth::steps(session, about, now).run(Once::within(db))?;
+            }
+            Ended::Failed(why) => {
+                grants::release(db, &leased)?;
+                audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
+            }
+            Ended::Unknown(why) => {
+                audit::record(db, Event::MintFailed, Subject { detail: Some(why), ..about }, now)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -12,7 +12,8 @@ use crate::domain::challenge::Dialect;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::users::{self, Holder};
+use crate::store::steps::Steps;
+use crate::store::users::{self, Holder, Known};
 use crate::store::{AnyConnection, identities, sessions};
 
 /// Somebody has proved to hold an address.
@@ -37,7 +38,36 @@ pub(super) enum Settled {
     Ask(Holder, Timestamp),
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// Who they are, where that takes no looking into: the user who holds the address, or, true, a new one.
+    pub(super) fn plainly(
+        &self,
+        known: Option<&Known>,
+        rules: AccountRules,
+        now: Timestamp,
+    ) -> Option<(Holder, bool)> {
+        let Some(Known { holder, last_login_at, .. }) = known else {
+            return Some((Holder { user: self.fresh.clone(), upstream_id: None }, true));
+        };
+        let is_recent = last_login_at.is_none_or(|at| at > idle_since(rules, now));
+        (is_recent || self.is_never_given_away(rules)).then(|| (holder.clone(), false))
+    }
+
+    /// Notes that they are here, as long as they are still who they plainly were.
+    pub(super) fn note(&self, user: &'a UserId, is_new: bool, now: Timestamp) -> Steps<'a> {
+        let (realm, address) = (self.realm, self.address.as_str());
+        if is_new {
+            users::make(realm, address, user, self.spelled, now)
+        } else {
+            Steps::new().must(users::note_login(realm, address, user, now))
+        }
+    }
+
+    /// Mailboxes are not given away.
+    fn is_never_given_away(&self, rules: AccountRules) -> bool {
+        rules.recycled == Recycled::Keep || matches!(self.address, Address::Email(_))
+    }
+
     /// Says who they are, and notes that they were here.
     pub(super) fn settle(
         &self,
@@ -45,8 +75,7 @@ impl Arrival<'_> {
         rules: AccountRules,
         now: Timestamp,
     ) -> Result<Settled, Error> {
-        // Mailboxes are not given away.
-        if rules.recycled == Recycled::Keep || matches!(self.address, Address::Email(_)) {
+        if self.is_never_given_away(rules) {
             return self.sign_in(db, now);
         }
         let (realm, address) = (self.realm, self.address.as_str());

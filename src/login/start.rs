@@ -17,10 +17,10 @@ use crate::domain::network::ClientIp;
 use crate::domain::purpose::Purpose;
 use crate::domain::segments::is_gsm7;
 use crate::domain::time::Timestamp;
-use crate::store::budgets::{self, Budget};
+use crate::store::AnyConnection;
+use crate::store::budgets::Budget;
 use crate::store::challenges::{self, Key};
 use crate::store::deliveries;
-use crate::store::{AnyConnection, guards};
 
 /// Somebody asks for a code.
 #[derive(Clone)]
@@ -371,14 +371,12 @@ impl Login {
         let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
         let known_id = known.as_ref().map(|challenge| challenge.id.clone());
         let read = move |db: &mut AnyConnection| {
-            let challenge = key.as_ref().map_or(Ok(None), |key| challenges::find(db, key))?;
+            let about = (realm.as_str(), address.as_str());
+            let (challenge, guard, budget) =
+                challenges::find_beside(db, key.as_ref(), about, &address_key(&address))?;
             let id = known_id.as_ref().or(challenge.as_ref().map(|challenge| &challenge.id));
-            Ok(Current {
-                failed: id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?,
-                challenge,
-                guard: guards::find(db, &realm, &address)?,
-                budget: budgets::find(db, &address_key(&address))?,
-            })
+            let failed = id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?;
+            Ok(Current { challenge, guard, budget, failed })
         };
         let current = self.store.read(read).await?;
         Ok(Current { challenge: known.or(current.challenge), ..current })

@@ -1,6 +1,8 @@
 //! Verify: a code comes back.
 
-use super::guess::{Carriage, Guess, Lost, Proved, RightCode, Unproved, use_up};
+use std::sync::Arc;
+
+use super::guess::{Guess, Proved, RightCode, Unproved};
 use super::mint::{Minted, Person, Ready};
 use super::recycled::{Arrival, Settled};
 use super::{Login, LoginError, MintFailed, Realm, Wait};
@@ -13,8 +15,10 @@ use crate::domain::network::ClientIp;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::challenges::Key;
+use crate::store::deliveries::{self, Carried};
 use crate::store::grants::{self, Consumption, Leased};
-use crate::store::users::{self, Holder};
+use crate::store::steps::{Missed, Once};
+use crate::store::users::{self, Holder, Known};
 use crate::store::{Abort, AnyConnection, guards};
 
 /// Somebody guesses.
@@ -126,7 +130,7 @@ impl Login {
     /// Consumes the challenge and mints.
     async fn accept(
         &self,
-        challenge: Challenge,
+        challenge: Arc<Challenge>,
         code: CodeHash,
         given: Code,
         message: MessageId,
@@ -136,42 +140,73 @@ impl Login {
         let now = self.clock.now();
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
-        let fresh = UserId::generate_at(now, &*self.entropy);
-        let brought_by = message.clone();
-        let right = RightCode::of(&challenge, message, self.limits.per_ip_unverified);
-        let consumption = Consumption {
-            code,
-            channel: None,
-            user: fresh,
-            is_new_user: false,
-            grant: grant.as_ref().map(GrantToken::hash),
-            grant_expires_at: now.plus(GRANT_LIFETIME),
-            lease_until,
-        };
-        let spelled = realm.upstream.id_by_address(&challenge.address).map(str::to_owned);
-        let (rules, dialect) = (self.accounts, challenge.dialect);
-        let write = move |db: &mut AnyConnection| {
-            let spelled = spelled.as_deref();
-            let (realm, address, fresh) = (right.realm.as_str(), &right.address, &consumption.user);
-            let arrival = Arrival { realm, address, dialect, owner: None, fresh, spelled };
-            consume(db, &right, &consumption, (&arrival, rules), now)
-        };
-        match self.store.write(write).await? {
-            Ok(Consumed::For { holder, is_new_user, carriage: Carriage { channel, provider } }) => {
-                self.note_used(&challenge, (brought_by, given), provider, now);
-                let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
+        let acceptance = Arc::new(Acceptance {
+            right: RightCode::of(&challenge, message.clone(), self.limits.per_ip_unverified),
+            consumption: Consumption {
+                code,
+                channel: None,
+                user: UserId::generate_at(now, &*self.entropy),
+                is_new_user: false,
+                grant: grant.as_ref().map(GrantToken::hash),
+                grant_expires_at: now.plus(GRANT_LIFETIME),
+                lease_until,
+            },
+            dialect: challenge.dialect,
+            spelled: realm.upstream.id_by_address(&challenge.address).map(str::to_owned),
+            rules: self.accounts,
+        });
+        match self.consume(&acceptance, now).await? {
+            Ok(Consumed::For { holder, is_new_user, has_sessions, carried }) => {
+                let channel = carried.as_ref().and_then(|carried| carried.channel);
+                if let Some(carried) = carried {
+                    self.tell_used(&challenge.address, message, carried, given);
+                }
+                let ready = Ready {
+                    challenge,
+                    holder,
+                    is_new_user,
+                    has_sessions,
+                    lease_until,
+                    grant,
+                    channel,
+                    person,
+                };
                 self.mint(ready, &realm).await
             }
-            Ok(Consumed::Asked(since, carriage)) => {
-                self.note_used(&challenge, (brought_by, given), carriage.provider, now);
+            Ok(Consumed::Asked(since, carried)) => {
+                if let Some(carried) = carried {
+                    self.tell_used(&challenge.address, message, carried, given);
+                }
                 Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }))
             }
-            Err(Lost) => Ok(Verified::NoChallenge),
+            Err(Missed) => Ok(Verified::NoChallenge),
         }
     }
 
+    /// The write of a right guess: the code is used up, the grant is open and leased, the user is known. Where
+    /// somebody is to be asked first, nobody has the lease. The inner error: another right guess was first.
+    async fn consume(
+        &self,
+        acceptance: &Arc<Acceptance>,
+        now: Timestamp,
+    ) -> Result<Result<Consumed, Missed>, LoginError> {
+        let looking = Arc::clone(acceptance);
+        let (known, carried) = self.store.read(move |db| looking.look(db)).await?;
+        if let Some((holder, is_new_user)) = acceptance.plainly(known.as_ref(), now) {
+            let has_sessions = known.is_some_and(|known| known.has_sessions);
+            let found = Consumed::For { holder, is_new_user, has_sessions, carried };
+            let writing = Arc::clone(acceptance);
+            let write = move |once: Once<'_>| writing.write(once, &found, now).map(|()| found.clone());
+            if let Ok(consumed) = self.store.write_once(write).await? {
+                return Ok(Ok(consumed));
+            }
+        }
+        let settling = Arc::clone(acceptance);
+        Ok(self.store.write(move |db| settling.settle(db, now)).await?)
+    }
+
     /// Takes up a grant that an earlier right code left open.
-    async fn accept_again(&self, challenge: Challenge, person: Person) -> Result<Verified, LoginError> {
+    async fn accept_again(&self, challenge: Arc<Challenge>, person: Person) -> Result<Verified, LoginError> {
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
         let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
         let realm = self.realm(&challenge.realm)?;
@@ -186,7 +221,7 @@ impl Login {
             if leased.is_none() {
                 return Err(Abort::Refused(NotTaken::Lost));
             }
-            guards::open(db, &again.realm, again.address.as_str())?;
+            guards::open(&again.realm, again.address.as_str()).run(db)?;
             again.settle(db, now)
         };
         let (holder, is_fresh) = match self.store.write(take).await? {
@@ -198,7 +233,9 @@ impl Login {
             Err(NotTaken::Gone) => return Ok(Verified::NoChallenge),
         };
         let is_new_user = is_new_user || is_fresh;
-        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
+        let has_sessions = true;
+        let ready =
+            Ready { challenge, holder, is_new_user, has_sessions, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
 
@@ -231,44 +268,98 @@ impl Login {
         let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
         let (is_new_user, channel) = (proof.grant.is_new_user || is_fresh, proof.channel);
         let person = Person { name: None, device: complete.device, client: complete.client };
-        let grant = Some(complete.grant);
-        let ready = Ready { challenge, holder, is_new_user, lease_until, grant, channel, person };
+        let (grant, has_sessions, challenge) = (Some(complete.grant), true, Arc::new(challenge));
+        let ready =
+            Ready { challenge, holder, is_new_user, has_sessions, lease_until, grant, channel, person };
         self.mint(ready, &realm).await
     }
 }
 
 /// What a right guess found.
+#[derive(Clone)]
 enum Consumed {
     For {
         holder: Holder,
         is_new_user: bool,
-        carriage: Carriage,
+        /// Whether a session of theirs may be replaced.
+        has_sessions: bool,
+        carried: Option<Carried>,
     },
     /// The account was last used then; whose it is, is to be asked.
-    Asked(Timestamp, Carriage),
+    Asked(Timestamp, Option<Carried>),
 }
 
-/// The write of a right guess: the code is used up, the grant is open and leased, the user is known. Where somebody is
-/// to be asked first, nobody has the lease.
-fn consume(
-    db: &mut AnyConnection,
-    right: &RightCode,
-    consumption: &Consumption,
-    (arrival, rules): (&Arrival<'_>, AccountRules),
-    now: Timestamp,
-) -> Result<Consumed, Abort<Lost>> {
-    match arrival.settle(db, rules, now)? {
-        Settled::User(holder, is_new_user) => {
-            let consumption = Consumption { user: holder.user.clone(), is_new_user, ..consumption.clone() };
-            let carriage = use_up(db, right, &consumption, now)?;
-            Ok(Consumed::For { holder, is_new_user, carriage })
+/// A right guess that is to be written down.
+struct Acceptance {
+    right: RightCode,
+    /// With the user that they become where they are new.
+    consumption: Consumption,
+    dialect: Dialect,
+    spelled: Option<String>,
+    rules: AccountRules,
+}
+
+impl Acceptance {
+    fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            realm: &self.right.realm,
+            address: &self.right.address,
+            dialect: self.dialect,
+            owner: None,
+            fresh: &self.consumption.user,
+            spelled: self.spelled.as_deref(),
         }
-        Settled::Ask(holder, since) => {
-            let lease_until = Timestamp::from_millis(0);
-            let consumption = Consumption { user: holder.user, lease_until, ..consumption.clone() };
-            let carriage = use_up(db, right, &consumption, now)?;
-            Ok(Consumed::Asked(since, carriage))
-        }
+    }
+
+    fn look(
+        &self,
+        db: &mut AnyConnection,
+    ) -> Result<(Option<Known>, Option<Carried>), diesel::result::Error> {
+        users::known(db, &self.right.realm, self.right.address.as_str(), &self.right.message)
+    }
+
+    fn plainly(&self, known: Option<&Known>, now: Timestamp) -> Option<(Holder, bool)> {
+        self.arrival().plainly(known, self.rules, now)
+    }
+
+    /// Where it is plain for whom.
+    fn write(&self, once: Once<'_>, found: &Consumed, now: Timestamp) -> Result<(), Abort<Missed>> {
+        let Consumed::For { holder, is_new_user, carried, .. } = found else {
+            return Err(Abort::Refused(Missed));
+        };
+        let consumption = Consumption {
+            channel: carried.as_ref().and_then(|carried| carried.channel),
+            user: holder.user.clone(),
+            is_new_user: *is_new_user,
+            ..self.consumption.clone()
+        };
+        let arrived = self.arrival().note(&holder.user, *is_new_user, now);
+        arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)
+    }
+
+    /// Where that takes looking into.
+    fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Consumed, Abort<Missed>> {
+        let settled = self.arrival().settle(db, self.rules, now)?;
+        let carried = deliveries::carried(db, &self.right.message)?;
+        let channel = carried.as_ref().and_then(|carried| carried.channel);
+        let (consumption, consumed) = match settled {
+            Settled::User(holder, is_new_user) => {
+                let user = holder.user.clone();
+                let consumption = Consumption { channel, user, is_new_user, ..self.consumption.clone() };
+                (
+                    consumption,
+                    Consumed::For { holder, is_new_user, has_sessions: true, carried: carried.clone() },
+                )
+            }
+            Settled::Ask(holder, since) => {
+                let lease_until = Timestamp::from_millis(0);
+                let consumption =
+                    Consumption { channel, user: holder.user, lease_until, ..self.consumption.clone() };
+                (consumption, Consumed::Asked(since, carried.clone()))
+            }
+        };
+        self.right.use_up(&consumption, carried.as_ref(), now).run(Once::within(db))?;
+        Ok(consumed)
     }
 }
 

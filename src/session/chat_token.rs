@@ -70,7 +70,7 @@ fn spend(
     now: Timestamp,
 ) -> Result<(), Abort<SessionError>> {
     let key = format!("chat:{}", session.user);
-    if budgets::spend(db, &key, rate, now)? {
+    if budgets::spend(&key, rate, now).run(db)? {
         return Ok(());
     }
     let opens_at = budgets::find(db, &key)?.map_or(now, |budget| budget.opens_at(rate));

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::connection::{AnyConnection, on_each};
+use super::AnyConnection;
 use super::schema::audit::dsl;
+use super::steps::{Step, change};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 
@@ -125,10 +126,7 @@ impl<'a> From<&'a Session> for Subject<'a> {
 }
 
 /// Adds to the record.
-///
-/// # Errors
-/// The database's.
-pub fn record(db: &mut AnyConnection, event: Event, about: Subject<'_>, now: Timestamp) -> Result<(), Error> {
+pub fn recording(event: Event, about: Subject<'_>, now: Timestamp) -> Step<'_> {
     let row = (
         dsl::at.eq(now.as_millis()),
         dsl::event.eq(event.as_str()),
@@ -140,6 +138,13 @@ pub fn record(db: &mut AnyConnection, event: Event, about: Subject<'_>, now: Tim
         dsl::network.eq(about.network),
         dsl::detail.eq(about.detail),
     );
-    on_each!(db, c => diesel::insert_into(dsl::audit).values(row).execute(c))?;
-    Ok(())
+    change!(diesel::insert_into(dsl::audit).values(row))
+}
+
+/// The same, at once.
+///
+/// # Errors
+/// The database's.
+pub fn record(db: &mut AnyConnection, event: Event, about: Subject<'_>, now: Timestamp) -> Result<(), Error> {
+    recording(event, about, now).run(db).map(|_| ())
 }

@@ -9,9 +9,11 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
+use super::Abort;
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row};
+use super::prepared::{found_its_row, prepared};
 use super::schema::budgets::{self, dsl};
+use super::steps::{Missed, Once, Step, Steps, change};
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::money::{DailySpend, Money};
 use crate::domain::time::{Timestamp, millis};
@@ -38,14 +40,10 @@ impl Budget {
         unverified.max(total.opens_at(Timestamp::from_millis(self.total_arrival)))
     }
 
-    /// When a day's money covers an amount.
+    /// When a day's money covers an amount of no more than that.
     #[must_use]
     pub fn money_opens_at(&self, limit: DailySpend, amount: Money) -> Timestamp {
-        match limit.tolerance_ms(amount) {
-            // More than a day's money: it never does.
-            ..0 => Timestamp::NEVER,
-            tolerance => Timestamp::from_millis(self.arrival.saturating_sub(tolerance)),
-        }
+        Timestamp::from_millis(self.arrival.saturating_sub(limit.tolerance_ms(amount)))
     }
 
     /// When a plain budget lets the next one through.
@@ -75,31 +73,28 @@ macro_rules! upsert {
     };
 }
 
-/// Spends one of a plain budget. False: it is used up.
-///
-/// # Errors
-/// The database's.
-pub fn spend(db: &mut AnyConnection, key: &str, rate: Rate, now: Timestamp) -> Result<bool, Error> {
+/// The row of a key.
+macro_rules! by_key {
+    ($key:expr) => {{
+        use $crate::store::schema::budgets::dsl;
+        dsl::budgets.find($key).select((dsl::arrival, dsl::total_arrival, dsl::ready_at))
+    }};
+}
+pub(super) use by_key;
+
+/// Spends one of a plain budget; it does not find its row where that is used up.
+pub fn spend(key: &str, rate: Rate, now: Timestamp) -> Step<'_> {
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
     let first = row(key, at.saturating_add(rate.interval_ms()), 0, 0);
     let change = dsl::arrival.eq(advanced!(budgets::arrival, rate, at));
     let fits = budgets::arrival.le(at.saturating_add(rate.tolerance_ms()));
-    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
+    change!(upsert!(first, change, fits))
 }
 
-/// Spends one message to an address, and starts the wait behind it. None: it must wait.
-/// Some: when the next one may go.
-///
-/// # Errors
-/// The database's.
-pub fn spend_address(
-    db: &mut AnyConnection,
-    key: &str,
-    rate: Rate,
-    waits: SendWaits,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Error> {
+/// Spends one message to an address, and starts the wait behind it; it does not find its row while that must wait.
+/// [`spent_address`] makes it.
+pub fn spend_address(key: &str, rate: Rate, waits: SendWaits, now: Timestamp) -> Step<'_> {
     use diesel::query_dsl::methods::FilterDsl;
     let (at, interval) = (now.as_millis(), rate.interval_ms());
     let [first_wait, second_wait, third_wait, later_wait] =
@@ -113,23 +108,26 @@ pub fn spend_address(
             .otherwise(first_wait.into_sql::<BigInt>());
     let change = (dsl::arrival.eq(advanced!(budgets::arrival, rate, at)), dsl::ready_at.eq(ready_at));
     let fits = budgets::arrival.le(at.saturating_add(rate.tolerance_ms())).and(budgets::ready_at.le(at));
-    let columns = (dsl::arrival, dsl::total_arrival, dsl::ready_at);
-    let spent: Option<Budget> =
-        changed_row!(db, upsert!(first, change, fits), columns, dsl::budgets.find(key))?;
-    Ok(spent.map(|budget| budget.address_opens_at(rate)))
+    change!(upsert!(first, change, fits)).keeping("arrival, total_arrival, ready_at")
 }
 
-/// Spends one of both rates of a network. False: one of them is used up.
+/// Makes steps of which one is [`spend_address`] with this key; when the next message may go.
 ///
 /// # Errors
-/// The database's.
-pub fn spend_network(
-    db: &mut AnyConnection,
+/// [`Missed`], or the database's.
+pub fn spent_address(
+    steps: Steps<'_>,
+    once: Once<'_>,
     key: &str,
-    unverified: Rate,
-    total: Rate,
-    now: Timestamp,
-) -> Result<bool, Error> {
+    rate: Rate,
+) -> Result<Timestamp, Abort<Missed>> {
+    type Columns = (BigInt, BigInt, BigInt);
+    let spent: Budget = steps.run_kept::<Columns, _>(once, |c| prepared!(by_key!(key)).get_result(c))?;
+    Ok(spent.address_opens_at(rate))
+}
+
+/// Spends one of both rates of a network; it does not find its row where one of them is used up.
+pub fn spend_network(key: &str, unverified: Rate, total: Rate, now: Timestamp) -> Step<'_> {
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
     let first =
@@ -141,7 +139,7 @@ pub fn spend_network(
     let fits = budgets::arrival
         .le(at.saturating_add(unverified.tolerance_ms()))
         .and(budgets::total_arrival.le(at.saturating_add(total.tolerance_ms())));
-    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
+    change!(upsert!(first, change, fits))
 }
 
 /// The row of a key.
@@ -149,28 +147,15 @@ pub fn spend_network(
 /// # Errors
 /// The database's.
 pub fn find(db: &mut AnyConnection, key: &str) -> Result<Option<Budget>, Error> {
-    on_each!(db, c => dsl::budgets
-        .find(key)
-        .select((dsl::arrival, dsl::total_arrival, dsl::ready_at))
-        .get_result::<Budget>(c)
-        .optional())
+    on_each!(db, c => prepared!(by_key!(key)).get_result::<Budget>(c).optional())
 }
 
-/// Spends an amount of a day's money. False: it does not fit.
-///
-/// # Errors
-/// The database's.
-pub fn spend_money(
-    db: &mut AnyConnection,
-    key: &str,
-    limit: DailySpend,
-    amount: Money,
-    now: Timestamp,
-) -> Result<bool, Error> {
+/// Spends an amount of a day's money; it does not find its row where that does not fit.
+pub fn spend_money(key: &str, limit: DailySpend, amount: Money, now: Timestamp) -> Step<'_> {
     use diesel::query_dsl::methods::FilterDsl;
     let (at, interval, tolerance) = (now.as_millis(), limit.interval_ms(amount), limit.tolerance_ms(amount));
     if tolerance < 0 {
-        return Ok(false);
+        return Step::never();
     }
     let later = at.saturating_add(interval);
     let advanced =
@@ -178,7 +163,7 @@ pub fn spend_money(
     let first = row(key, later, 0, 0);
     let change = dsl::arrival.eq(advanced);
     let fits = budgets::arrival.le(at.saturating_add(tolerance));
-    found_its_row!(db, upsert!(first, change, fits), dsl::arrival)
+    change!(upsert!(first, change, fits))
 }
 
 /// Gives an amount back that was not spent after all.
@@ -197,18 +182,11 @@ pub fn refund_money(
 }
 
 /// Gives a network one unverified send back, never below empty: the code was verified.
-///
-/// # Errors
-/// The database's.
-pub fn credit_network(
-    db: &mut AnyConnection,
-    key: &str,
-    unverified: Rate,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let credit = diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
-        .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()));
-    found_its_row!(db, credit, dsl::arrival).map(|_| ())
+pub fn credit_network<'a>(key: String, unverified: Rate, now: Timestamp) -> Step<'a> {
+    change!(
+        diesel::update(dsl::budgets.find(key).filter(dsl::arrival.gt(now.as_millis())))
+            .set(dsl::arrival.eq(dsl::arrival - unverified.interval_ms()))
+    )
 }
 
 /// Gives a plain budget one back.

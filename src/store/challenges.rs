@@ -6,14 +6,19 @@
 use diesel::prelude::*;
 use diesel::result::Error;
 
+use super::beside::each_found;
+use super::budgets::{self, Budget};
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row, prepared};
+use super::prepared::{found_its_row, prepared};
 use super::schema::challenges::{self, dsl};
-use super::slots;
+use super::schema::guards as guard_rows;
+use super::steps::{Step, change};
+use super::{guards, slots};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, Grant, Proof, Slots, State};
 use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
+use crate::domain::guard::Guard;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash, UserId};
 use crate::domain::pepper::Salt;
 use crate::domain::purpose::Purpose;
@@ -138,7 +143,7 @@ macro_rules! changed_challenge {
         row.map(crate::store::challenges::Row::into_challenge).transpose()
     }};
 }
-pub(super) use {changed_challenge, named_by, one_row};
+pub(super) use {changed_challenge, one_row};
 
 /// The challenge that a key names, in whatever state it is.
 ///
@@ -147,6 +152,30 @@ pub(super) use {changed_challenge, named_by, one_row};
 pub fn find(db: &mut AnyConnection, key: &Key) -> Result<Option<Challenge>, Error> {
     let row = named_by!(key, named => one_row!(db, dsl::challenges.filter(named)))?;
     row.map(Row::into_challenge).transpose()
+}
+
+/// What a start looks at; see [`find_beside`].
+pub type Beside = (Option<Challenge>, Option<Guard>, Option<Budget>);
+
+/// What a start looks at: the challenge that a key names, if it has one, the guard, and the budget of the address.
+///
+/// # Errors
+/// The database's.
+pub fn find_beside(
+    db: &mut AnyConnection,
+    key: Option<&Key>,
+    (realm, address): (&str, &str),
+    budget: &str,
+) -> Result<Beside, Error> {
+    type Found = (Option<Row>, Option<guards::Row>, Option<Budget>);
+    let (guard, budget) = (guards::by_key!(realm, address), budgets::by_key!(budget));
+    let (challenge, guard, budget): Found = if let Some(key) = key {
+        named_by!(key, named => each_found!(db, dsl::challenges.filter(named), guard, budget))?
+    } else {
+        let (guard, budget) = each_found!(db, guard, budget)?;
+        (None, guard, budget)
+    };
+    Ok((challenge.map(Row::into_challenge).transpose()?, guard.map(Guard::from), budget))
 }
 
 /// The challenge of this id, while it is current. Only for what no client names: no secret is asked for.
@@ -158,42 +187,30 @@ pub fn get(db: &mut AnyConnection, id: &ChallengeId) -> Result<Option<Challenge>
     one_row!(db, named)?.map(Row::into_challenge).transpose()
 }
 
-/// Adds a challenge; false when the address has a current one already.
-///
-/// # Errors
-/// The database's.
-pub fn insert(db: &mut AnyConnection, new: &NewChallenge) -> Result<bool, Error> {
-    let row = Row::from(new);
-    let insert = diesel::insert_into(dsl::challenges).values(&row).on_conflict_do_nothing();
-    found_its_row!(db, insert, dsl::created_at)
+/// Adds a challenge; it does not find its row when the address has a current one already.
+pub fn insert<'a>(new: &NewChallenge) -> Step<'a> {
+    change!(diesel::insert_into(dsl::challenges).values(Row::from(new)).on_conflict_do_nothing())
 }
 
 /// Ends a challenge that is as it was read: another takes its place.
-///
-/// # Errors
-/// The database's.
-pub fn end(db: &mut AnyConnection, id: &ChallengeId, version: i32, now: Timestamp) -> Result<bool, Error> {
+pub fn end(id: &ChallengeId, version: i32, now: Timestamp) -> Step<'_> {
     let unchanged = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::version.eq(version))
         .filter(dsl::ended_at.is_null());
     let change =
         (dsl::ended_at.eq(now.as_millis()), dsl::slots.eq(Vec::new()), dsl::code_hash.eq(None::<Vec<u8>>));
-    found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at)
+    change!(diesel::update(unchanged).set(change))
 }
 
 /// Puts codes into a waiting challenge that is as it was read, while a guess at them would be evaluated.
-///
-/// # Errors
-/// The database's.
-pub fn put_codes(
-    db: &mut AnyConnection,
-    id: &ChallengeId,
+pub fn put_codes<'a>(
+    id: &'a ChallengeId,
     version: i32,
     slots: &Slots,
     attempts: i32,
     now: Timestamp,
-) -> Result<bool, Error> {
+) -> Step<'a> {
     let unchanged = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::version.eq(version))
@@ -202,7 +219,7 @@ pub fn put_codes(
         .filter(dsl::guesses.lt(attempts))
         .filter(dsl::expires_at.gt(now.as_millis()));
     let change = (dsl::slots.eq(slots::encode(slots)), dsl::version.eq(dsl::version + 1));
-    found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at)
+    change!(diesel::update(unchanged).set(change))
 }
 
 /// Takes back a code that nobody was sent. A challenge that changed meanwhile is left alone.
@@ -220,23 +237,34 @@ pub fn withdraw_code(db: &mut AnyConnection, id: &ChallengeId, message: &Message
     found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at).map(|_| ())
 }
 
-/// Charges a guess to a waiting challenge that has one left.
+/// A challenge, and the guard of whom it is about.
+pub type Guarded = (Challenge, Option<Guard>);
+
+/// The challenge that a key names, in whatever state it is, and the guard that stands before it.
 ///
 /// # Errors
 /// The database's.
-pub fn charge_guess(
-    db: &mut AnyConnection,
-    key: &Key,
-    attempts: i32,
-    now: Timestamp,
-) -> Result<Option<Challenge>, Error> {
-    let open =
-        dsl::consumed_at.is_null().and(dsl::expires_at.gt(now.as_millis())).and(dsl::guesses.lt(attempts));
-    let change = dsl::guesses.eq(dsl::guesses + 1);
-    named_by!(key, named => {
-        let row = dsl::challenges.filter(named);
-        changed_challenge!(db, diesel::update(row.clone()).filter(open).set(change), row)
-    })
+pub fn find_guarded(db: &mut AnyConnection, key: &Key) -> Result<Option<Guarded>, Error> {
+    type Found = Option<(Row, Option<guards::Row>)>;
+    let theirs = || guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(dsl::address));
+    let columns = (challenges::all_columns, guards::COLUMNS.nullable());
+    let found: Found = named_by!(key, named => {
+        let guarded = dsl::challenges.left_join(guard_rows::table.on(theirs())).filter(named).select(columns);
+        on_each!(db, c => prepared!(guarded).get_result(c).optional())
+    })?;
+    found.map(|(row, guard)| Ok((row.into_challenge()?, guard.map(Guard::from)))).transpose()
+}
+
+/// Charges a guess to a waiting challenge whose codes are as they were read, while it has one left.
+pub fn charge_guess(challenge: &Challenge, attempts: i32, now: Timestamp) -> Step<'_> {
+    let as_read = dsl::challenges
+        .filter(dsl::id.eq(challenge.id.as_str()))
+        .filter(dsl::version.eq(challenge.version))
+        .filter(dsl::ended_at.is_null())
+        .filter(dsl::consumed_at.is_null())
+        .filter(dsl::expires_at.gt(now.as_millis()))
+        .filter(dsl::guesses.lt(attempts));
+    change!(diesel::update(as_read).set(dsl::guesses.eq(dsl::guesses + 1)))
 }
 
 impl From<&NewChallenge> for Row {
@@ -313,6 +341,7 @@ impl Row {
             salt: self.salt.try_into().ok()?,
             version: self.version,
             guesses: self.guesses,
+            repeats: self.repeats,
             expires_at: Timestamp::from_millis(self.expires_at),
             state,
         })

@@ -4,8 +4,9 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row};
-use super::schema::deliveries::{self, dsl};
+use super::prepared::{changed_row, found_its_row, prepared};
+use super::schema::deliveries::dsl;
+use super::steps::{Step, change};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::ids::{ChallengeId, MessageId};
@@ -86,10 +87,7 @@ pub struct Outcome {
 }
 
 /// Writes a message down before it is sent.
-///
-/// # Errors
-/// The database's.
-pub fn insert(db: &mut AnyConnection, new: &NewDelivery) -> Result<(), Error> {
+pub fn insert(new: &NewDelivery) -> Step<'_> {
     let row = (
         dsl::id.eq(new.id.as_str()),
         dsl::challenge_id.eq(new.challenge.as_str()),
@@ -103,8 +101,7 @@ pub fn insert(db: &mut AnyConnection, new: &NewDelivery) -> Result<(), Error> {
         dsl::locale.eq(&new.locale),
         dsl::resend_of.eq(new.resend_of.as_ref().map(MessageId::as_str)),
     );
-    on_each!(db, c => diesel::insert_into(dsl::deliveries).values(row).execute(c))?;
-    Ok(())
+    change!(diesel::insert_into(dsl::deliveries).values(row))
 }
 
 /// Notes what became of a pending message; then what its taker reported meanwhile counts, too.
@@ -137,7 +134,7 @@ pub fn note(
     }
     let row = dsl::deliveries.find(id.as_str());
     let reported = diesel::update(pending()).set(change());
-    let noted: Option<Option<String>> = changed_row!(db, reported, deliveries::early_reports, row)?;
+    let noted: Option<Option<String>> = changed_row!(db, reported, dsl::early_reports, row)?;
     if let Some(early) = &noted {
         super::reports::settle(db, id, early.as_deref(), now)?;
     }
@@ -157,8 +154,9 @@ pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Resu
     Ok(rows.iter().flat_map(|names| names.split(',').map(str::to_owned)).collect())
 }
 
-/// A message whose code came back.
-pub struct Verified {
+/// A message as a code that comes back needs it.
+#[derive(Clone)]
+pub struct Carried {
     /// The network that asked for it.
     pub network: String,
     /// How it travelled.
@@ -167,20 +165,35 @@ pub struct Verified {
     pub provider: Option<(String, Option<String>)>,
 }
 
-/// Notes that the code of a message came back, once.
+impl From<Row> for Carried {
+    fn from((network, channel, provider, id): Row) -> Self {
+        Self { network, channel: Channel::parse(&channel), provider: provider.map(|name| (name, id)) }
+    }
+}
+
+pub(super) type Row = (String, String, Option<String>, Option<String>);
+
+/// A message whose code did not come back yet.
+macro_rules! fresh {
+    ($id:expr) => {{
+        use $crate::store::schema::deliveries::dsl;
+        let fresh = dsl::deliveries.filter(dsl::id.eq($id.as_str())).filter(dsl::verified_at.is_null());
+        fresh.select((dsl::network, dsl::channel, dsl::provider, dsl::provider_id))
+    }};
+}
+pub(super) use fresh;
+
+/// The message whose code came back, if that did not come back before.
 ///
 /// # Errors
 /// The database's.
-pub fn verify(db: &mut AnyConnection, id: &MessageId, now: Timestamp) -> Result<Option<Verified>, Error> {
-    type Row = (String, String, Option<String>, Option<String>);
+pub fn carried(db: &mut AnyConnection, id: &MessageId) -> Result<Option<Carried>, Error> {
+    let row = on_each!(db, c => prepared!(fresh!(id)).get_result::<Row>(c).optional())?;
+    Ok(row.map(Carried::from))
+}
+
+/// Notes that the code of a message came back, once.
+pub fn verify(id: &MessageId, now: Timestamp) -> Step<'_> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
-    let change = dsl::verified_at.eq(now.as_millis());
-    let row = dsl::deliveries.find(id.as_str());
-    let columns = (deliveries::network, deliveries::channel, deliveries::provider, deliveries::provider_id);
-    let found: Option<Row> = changed_row!(db, diesel::update(fresh).set(change), columns, row)?;
-    Ok(found.map(|(network, channel, provider, id)| Verified {
-        network,
-        channel: Channel::parse(&channel),
-        provider: provider.map(|name| (name, id)),
-    }))
+    change!(diesel::update(fresh).set(dsl::verified_at.eq(now.as_millis())))
 }

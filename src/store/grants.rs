@@ -6,10 +6,11 @@
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::challenges::{Key, Row, changed_challenge, named_by, one_row};
+use super::challenges::{Row, changed_challenge, one_row};
 use super::connection::{AnyConnection, on_each};
 use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::challenges::dsl;
+use super::steps::{Step, change};
 use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, REPEAT_AFTER_MINT, REPEATS};
 use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
@@ -75,16 +76,9 @@ macro_rules! repeatable_at {
     };
 }
 
-/// Consumes a waiting challenge: its codes go, the grant is born leased. False when another guess was first.
-///
-/// # Errors
-/// The database's.
-pub fn consume(
-    db: &mut AnyConnection,
-    id: &ChallengeId,
-    won: &Consumption,
-    now: Timestamp,
-) -> Result<bool, Error> {
+/// Consumes a waiting challenge: its codes go, the grant is born leased. It does not find its row when another guess
+/// was first.
+pub fn consume<'a>(id: &'a ChallengeId, won: &'a Consumption, now: Timestamp) -> Step<'a> {
     let waiting = dsl::challenges
         .filter(dsl::id.eq(id.as_str()))
         .filter(dsl::consumed_at.is_null())
@@ -102,21 +96,18 @@ pub fn consume(
         dsl::grant_expires_at.eq(won.grant_expires_at.as_millis()),
         dsl::lease_until.eq(won.lease_until.as_millis()),
     );
-    found_its_row!(db, diesel::update(waiting).set(change), dsl::created_at)
+    change!(diesel::update(waiting).set(change))
 }
 
 /// Charges a repeat of the code that was right, while nobody mints with its grant: as long as that is open, and in
 /// `/v1` for a moment after it was spent.
-///
-/// # Errors
-/// The database's.
-pub fn charge_repeat(db: &mut AnyConnection, key: &Key, now: Timestamp) -> Result<Option<Challenge>, Error> {
+pub fn charge_repeat(challenge: &Challenge, now: Timestamp) -> Step<'_> {
+    let as_read = dsl::challenges
+        .filter(dsl::id.eq(challenge.id.as_str()))
+        .filter(dsl::version.eq(challenge.version))
+        .filter(dsl::ended_at.is_null());
     let free = repeatable_at!(now).and(dsl::lease_until.le(now.as_millis())).and(dsl::repeats.lt(REPEATS));
-    let change = dsl::repeats.eq(dsl::repeats + 1);
-    named_by!(key, named => {
-        let row = dsl::challenges.filter(named);
-        changed_challenge!(db, diesel::update(row.clone()).filter(free).set(change), row)
-    })
+    change!(diesel::update(as_read).filter(free).set(dsl::repeats.eq(dsl::repeats + 1)))
 }
 
 /// Takes the lease for a repeat of the code that was right; a spent grant is open again, and for its full time. Its
@@ -170,21 +161,15 @@ pub fn find(db: &mut AnyConnection, token: &SecretHash, now: Timestamp) -> Resul
 
 /// Spends a grant under the lease that was taken. In the mesibo dialect the challenge is over and the code that was
 /// right is erased; in `/v1` it stays until the challenge expires, for a client that lost the answer.
-///
-/// # Errors
-/// The database's.
-pub fn spend(db: &mut AnyConnection, challenge: &Leased<'_>, now: Timestamp) -> Result<bool, Error> {
+pub fn spend<'a>(challenge: &Leased<'a>, now: Timestamp) -> Step<'a> {
     let minted = (dsl::minted_at.eq(now.as_millis()), dsl::lease_until.eq(0));
     let leased = leased!(challenge);
     match challenge.dialect {
         Dialect::Mesibo => {
             let over = (dsl::ended_at.eq(now.as_millis()), dsl::code_hash.eq(None::<Vec<u8>>));
-            let change = (minted, over);
-            found_its_row!(db, diesel::update(leased).set(change), dsl::created_at)
+            change!(diesel::update(leased).set((minted, over)))
         }
-        Dialect::V1 => {
-            found_its_row!(db, diesel::update(leased).set(minted), dsl::created_at)
-        }
+        Dialect::V1 => change!(diesel::update(leased).set(minted)),
     }
 }
 

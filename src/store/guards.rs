@@ -3,16 +3,21 @@
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Integer};
 
+use super::Abort;
 use super::connection::{AnyConnection, on_each};
-use super::prepared::changed_row;
+use super::prepared::prepared;
 use super::schema::guards::{self, dsl};
+use super::steps::{Missed, Once, Step, Steps, change};
 use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
 use crate::domain::time::{Timestamp, millis};
 
+type Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
+pub(super) const COLUMNS: Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
+
 #[derive(Queryable)]
-struct Row {
+pub(super) struct Row {
     failures: i32,
     comparisons: i32,
     next_guess_at: i64,
@@ -25,18 +30,24 @@ impl From<Row> for Guard {
     }
 }
 
-/// Counts a guess that will be compared with so many codes, if the guard lets one through now. None: it does not.
-///
-/// # Errors
-/// The database's.
-pub fn charge(
-    db: &mut AnyConnection,
-    realm: &str,
-    address: &str,
+/// The guard of an address in a realm.
+macro_rules! by_key {
+    ($realm:expr, $address:expr) => {{
+        use $crate::store::schema::guards::dsl;
+        dsl::guards.find(($realm, $address)).select($crate::store::guards::COLUMNS)
+    }};
+}
+pub(super) use by_key;
+
+/// Counts a guess that will be compared with so many codes; it does not find its row where the guard lets none through
+/// now. [`charged`] makes it.
+pub fn charge<'a>(
+    realm: &'a str,
+    address: &'a str,
     comparisons: i32,
     at_cap: AtCap,
     now: Timestamp,
-) -> Result<Option<Guard>, Error> {
+) -> Step<'a> {
     use diesel::query_dsl::methods::FilterDsl;
     let at = now.as_millis();
     let first = (
@@ -74,9 +85,17 @@ pub fn charge(
         .do_update()
         .set(change)
         .filter(guards::next_guess_at.le(at));
-    let columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
-    let row: Option<Row> = changed_row!(db, counted, columns, dsl::guards.find((realm, address)))?;
-    Ok(row.map(Guard::from))
+    change!(counted).keeping("failures, comparisons, next_guess_at")
+}
+
+/// Makes steps of which one is [`charge`] of this guard; how it stands then.
+///
+/// # Errors
+/// [`Missed`], or the database's.
+pub fn charged(steps: Steps<'_>, once: Once<'_>, realm: &str, address: &str) -> Result<Guard, Abort<Missed>> {
+    type Types = (Integer, Integer, BigInt);
+    let row: Row = steps.run_kept::<Types, _>(once, |c| prepared!(by_key!(realm, address)).get_result(c))?;
+    Ok(row.into())
 }
 
 /// The guard of an address, if it has one.
@@ -84,11 +103,7 @@ pub fn charge(
 /// # Errors
 /// The database's.
 pub fn find(db: &mut AnyConnection, realm: &str, address: &str) -> Result<Option<Guard>, Error> {
-    let row = on_each!(db, c => dsl::guards
-        .find((realm, address))
-        .select((dsl::failures, dsl::comparisons, dsl::next_guess_at))
-        .get_result::<Row>(c)
-        .optional())?;
+    let row = on_each!(db, c => prepared!(by_key!(realm, address)).get_result::<Row>(c).optional())?;
     Ok(row.map(Guard::from))
 }
 
@@ -97,7 +112,7 @@ pub fn find(db: &mut AnyConnection, realm: &str, address: &str) -> Result<Option
 /// # Errors
 /// The database's.
 pub fn list(db: &mut AnyConnection, address: &str) -> Result<Vec<(String, Guard)>, Error> {
-    let columns = (dsl::realm, (dsl::failures, dsl::comparisons, dsl::next_guess_at));
+    let columns = (dsl::realm, COLUMNS);
     let rows = on_each!(db, c => dsl::guards
         .filter(dsl::address.eq(address))
         .select(columns)
@@ -106,11 +121,7 @@ pub fn list(db: &mut AnyConnection, address: &str) -> Result<Vec<(String, Guard)
     Ok(rows.into_iter().map(|(realm, row)| (realm, row.into())).collect())
 }
 
-/// Takes the brake off, after a success or by an operator's act. False when it was not on.
-///
-/// # Errors
-/// The database's.
-pub fn open(db: &mut AnyConnection, realm: &str, address: &str) -> Result<bool, Error> {
-    let rows = on_each!(db, c => diesel::delete(dsl::guards.find((realm, address))).execute(c))?;
-    Ok(rows == 1)
+/// Takes the brake off, after a success or by an operator's act; it does not find its row when it was not on.
+pub fn open<'a>(realm: &'a str, address: &'a str) -> Step<'a> {
+    change!(diesel::delete(dsl::guards.find((realm, address))))
 }

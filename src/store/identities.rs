@@ -106,18 +106,26 @@ pub fn remove(db: &mut AnyConnection, realm: &str, address: &str, user: &UserId)
     Ok(rows == 1)
 }
 
+/// Those whom a backend knows by an id that is on record.
+macro_rules! known_as {
+    ($realm:expr, $upstream_id:expr) => {{
+        use $crate::store::schema::identities::dsl;
+        // In the text: see `named_by!` in challenges.rs.
+        let recorded = diesel::dsl::sql::<diesel::sql_types::Bool>("upstream_id IS NOT NULL");
+        dsl::identities
+            .filter(recorded)
+            .filter(dsl::realm.eq($realm))
+            .filter(dsl::upstream_id.eq($upstream_id))
+    }};
+}
+pub(super) use known_as;
+
 /// Whether a backend knows somebody by an id that is on record.
 ///
 /// # Errors
 /// The database's.
 pub fn is_known(db: &mut AnyConnection, realm: &str, upstream_id: &str) -> Result<bool, Error> {
-    // In the text: see `named_by!` in challenges.rs.
-    let recorded = diesel::dsl::sql::<diesel::sql_types::Bool>("upstream_id IS NOT NULL");
-    let same = dsl::identities
-        .filter(recorded)
-        .filter(dsl::realm.eq(realm))
-        .filter(dsl::upstream_id.eq(upstream_id));
-    let any = diesel::select(diesel::dsl::exists(same));
+    let any = diesel::select(diesel::dsl::exists(known_as!(realm, upstream_id)));
     on_each!(db, c => prepared!(any).get_result::<bool>(c))
 }
 

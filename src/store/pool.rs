@@ -108,6 +108,17 @@ impl Pool {
         self.on_a_connection(place, move |db| in_transaction(db, &job)).await
     }
 
+    /// For a job that is one statement.
+    pub(super) async fn write_once<T, R, F>(self: Arc<Self>, job: F) -> Result<Result<T, R>, StoreError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
+    {
+        let place = self.place()?;
+        self.on_a_connection(place, move |db| again_where_lost(db, &job, |db, job| settle(job(db)))).await
+    }
+
     pub(super) fn write_detached<R, F>(self: Arc<Self>, doing: &'static str, job: F)
     where
         R: Send + 'static,
@@ -182,28 +193,45 @@ impl Pool {
     }
 }
 
-fn in_transaction<T, R>(
+fn in_transaction<T, R>(db: &mut AnyConnection, job: &Job<'_, T, R>) -> Result<Result<T, R>, StoreError> {
+    again_where_lost(db, job, |db, job| {
+        db.execute("BEGIN")?;
+        match settle(job(db)) {
+            Ok(Ok(value)) => db.execute("COMMIT").map(|()| Ok(value)),
+            Ok(Err(refusal)) => db.execute("ROLLBACK").map(|()| Err(refusal)),
+            Err(error) => {
+                if is_retryable(&error) {
+                    db.execute("ROLLBACK")?;
+                }
+                Err(error)
+            }
+        }
+    })
+}
+
+type Job<'a, T, R> = dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>> + 'a;
+type Settled<T, R> = Result<Result<T, R>, diesel::result::Error>;
+
+fn settle<T, R>(done: Result<T, Abort<R>>) -> Settled<T, R> {
+    match done {
+        Ok(value) => Ok(Ok(value)),
+        Err(Abort::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+/// Runs a job, and again where PostgreSQL undid it for another's sake.
+fn again_where_lost<T, R>(
     db: &mut AnyConnection,
-    job: &dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>>,
+    job: &Job<'_, T, R>,
+    run: impl Fn(&mut AnyConnection, &Job<'_, T, R>) -> Settled<T, R>,
 ) -> Result<Result<T, R>, StoreError> {
     let failed = |source| StoreError::Database { doing: "writing", source };
     for _ in 1..TRIES {
-        match try_transaction(db, job) {
-            Err(error) if is_retryable(&error) => db.execute("ROLLBACK").map_err(failed)?,
+        match run(db, job) {
+            Err(error) if is_retryable(&error) => {}
             done => return done.map_err(failed),
         }
     }
-    try_transaction(db, job).map_err(failed)
-}
-
-fn try_transaction<T, R>(
-    db: &mut AnyConnection,
-    job: &dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>>,
-) -> Result<Result<T, R>, diesel::result::Error> {
-    db.execute("BEGIN")?;
-    match job(db) {
-        Ok(value) => db.execute("COMMIT").map(|()| Ok(value)),
-        Err(Abort::Refused(refusal)) => db.execute("ROLLBACK").map(|()| Err(refusal)),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    run(db, job).map_err(failed)
 }

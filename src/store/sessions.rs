@@ -12,8 +12,9 @@ use diesel::sql_types::BigInt;
 
 pub use self::end::{end, end_by_chat_token, end_others, end_replaced, end_reused, end_user};
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row, prepared};
+use super::prepared::{changed_row, prepared};
 use super::schema::sessions::{self, dsl};
+use super::steps::{Step, absence, change};
 use crate::domain::address::Address;
 use crate::domain::challenge::Dialect;
 use crate::domain::channel::Channel;
@@ -119,12 +120,13 @@ struct Row {
 }
 
 /// Adds a session.
-///
-/// # Errors
-/// The database's.
-pub fn insert(db: &mut AnyConnection, new: &NewSession) -> Result<(), Error> {
-    let row = Row::from(new);
-    found_its_row!(db, diesel::insert_into(dsl::sessions).values(&row), dsl::created_at).map(|_| ())
+pub fn insert<'a>(new: &NewSession) -> Step<'a> {
+    change!(diesel::insert_into(dsl::sessions).values(Row::from(new)))
+}
+
+/// Finds no session of a user that was not ended.
+pub fn none_left(user: &UserId) -> Step<'_> {
+    absence!(dsl::sessions.filter(dsl::user_id.eq(user.as_str())).filter(dsl::ended_at.is_null()))
 }
 
 /// Spends a refresh token that is the current one of a live session: its child takes its place, and the session is

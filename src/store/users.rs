@@ -1,13 +1,18 @@
 //! Users, and who holds which address.
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::result::Error;
 
+use super::beside::each_found;
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row};
-use super::schema::{identities, users};
+use super::deliveries::{self, Carried, fresh};
+use super::identities::known_as;
+use super::prepared::{changed_row, prepared};
+use super::schema::{identities, sessions, users};
+use super::steps::{Step, Steps, absence, change};
 use crate::domain::address::Address;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{MessageId, UserId};
 use crate::domain::time::Timestamp;
 
 /// Whoever holds an address in a realm.
@@ -42,6 +47,70 @@ pub enum Import {
         /// That one's upstream id, or our own id where there is none.
         by: String,
     },
+}
+
+/// What is known of an address before its holder logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Who holds it.
+    pub holder: Holder,
+    /// When they last logged in with it.
+    pub last_login_at: Option<Timestamp>,
+    /// Whether they have a session that was not ended.
+    pub has_sessions: bool,
+}
+
+/// What is known of an address, and the message that its code came with, if that code did not come back before.
+///
+/// # Errors
+/// The database's.
+pub fn known(
+    db: &mut AnyConnection,
+    realm: &str,
+    address: &str,
+    message: &MessageId,
+) -> Result<(Option<Known>, Option<Carried>), Error> {
+    type Row = (String, Option<String>, Option<i64>, bool);
+    let theirs = sessions::table
+        .filter(sessions::user_id.eq(identities::user_id))
+        .filter(sessions::ended_at.is_null());
+    let columns = (identities::user_id, identities::upstream_id, identities::last_login_at, exists(theirs));
+    let holder = identities::table.find((realm, address)).select(columns);
+    let found = each_found!(db, holder, fresh!(message));
+    let (known, carried): (Option<Row>, Option<deliveries::Row>) = found?;
+    let known = known.map(|(user, upstream_id, last_login_at, has_sessions)| Known {
+        holder: Holder::from((user, upstream_id)),
+        last_login_at: last_login_at.map(Timestamp::from_millis),
+        has_sessions,
+    });
+    Ok((known, carried.map(Carried::from)))
+}
+
+/// Notes that the user of an address logs in with it, while it is theirs.
+pub fn note_login<'a>(realm: &'a str, address: &'a str, user: &'a UserId, now: Timestamp) -> Step<'a> {
+    let row = identities::table.find((realm, address)).filter(identities::user_id.eq(user.as_str()));
+    change!(diesel::update(row).set(identities::last_login_at.eq(now.as_millis())))
+}
+
+/// Makes a user who logs in, while nobody holds the address and no other user is known to the backend by `spelled`.
+pub fn make<'a>(
+    realm: &'a str,
+    address: &'a str,
+    fresh: &'a UserId,
+    spelled: Option<&'a str>,
+    now: Timestamp,
+) -> Steps<'a> {
+    let steps = Steps::new().must(add_user(realm, fresh, Origin::Login, now)).must(add_identity(
+        realm,
+        address,
+        fresh,
+        Origin::Login,
+        now,
+    ));
+    match spelled {
+        Some(spelled) => steps.must(absence!(known_as!(realm, spelled))),
+        None => steps,
+    }
 }
 
 /// The holder of an address.
@@ -171,14 +240,42 @@ fn add(
     origin: Origin<'_>,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let at = now.as_millis();
-    let (upstream_id, name, last_login_at) = match origin {
-        Origin::Login => (None, None, Some(at)),
-        Origin::Import(imported) => (Some(imported.upstream_id.as_str()), imported.name.as_deref(), None),
+    add_user(realm, user, origin, now).run(db)?;
+    let added = add_identity(realm, address, user, origin, now).run(db)?;
+    if !added {
+        on_each!(db, c => diesel::delete(users::table.find(user.as_str())).execute(c))?;
+    }
+    Ok(added)
+}
+
+fn add_user<'a>(realm: &'a str, user: &'a UserId, origin: Origin<'a>, now: Timestamp) -> Step<'a> {
+    let name = match origin {
+        Origin::Login => None,
+        Origin::Import(imported) => imported.name.as_deref(),
     };
-    let new_user =
-        (users::id.eq(user.as_str()), users::realm.eq(realm), users::name.eq(name), users::created_at.eq(at));
-    let identity = (
+    let row = (
+        users::id.eq(user.as_str()),
+        users::realm.eq(realm),
+        users::name.eq(name),
+        users::created_at.eq(now.as_millis()),
+    );
+    change!(diesel::insert_into(users::table).values(row))
+}
+
+/// It does not find its row where somebody holds the address.
+fn add_identity<'a>(
+    realm: &'a str,
+    address: &'a str,
+    user: &'a UserId,
+    origin: Origin<'a>,
+    now: Timestamp,
+) -> Step<'a> {
+    let at = now.as_millis();
+    let (upstream_id, last_login_at) = match origin {
+        Origin::Login => (None, Some(at)),
+        Origin::Import(imported) => (Some(imported.upstream_id.as_str()), None),
+    };
+    let row = (
         identities::realm.eq(realm),
         identities::address.eq(address),
         identities::user_id.eq(user.as_str()),
@@ -186,13 +283,7 @@ fn add(
         identities::created_at.eq(at),
         identities::last_login_at.eq(last_login_at),
     );
-    on_each!(db, c => diesel::insert_into(users::table).values(new_user).execute(c))?;
-    let insert = diesel::insert_into(identities::table).values(identity).on_conflict_do_nothing();
-    let added = found_its_row!(db, insert, identities::created_at)?;
-    if !added {
-        on_each!(db, c => diesel::delete(users::table.find(user.as_str())).execute(c))?;
-    }
-    Ok(added)
+    change!(diesel::insert_into(identities::table).values(row).on_conflict_do_nothing())
 }
 
 impl From<(String, Option<String>)> for Holder {

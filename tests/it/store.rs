@@ -4,6 +4,7 @@ mod codes;
 mod group;
 mod outage;
 mod pool;
+mod steps;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};

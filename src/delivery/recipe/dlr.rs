@@ -66,8 +66,8 @@ pub(crate) struct Dlr {
     each: Option<Pointer>,
     id: Option<Pointer>,
     reference: Option<Pointer>,
-    status: Pointer,
-    error: Option<Pointer>,
+    status: Vec<Pointer>,
+    error: Vec<Pointer>,
     map: BTreeMap<String, Said>,
     errors: BTreeMap<String, Outcome>,
     ack: Reply,
@@ -110,7 +110,14 @@ impl Dlr {
         };
         let optional =
             |key: &str, text: &Option<String>| text.as_ref().map(|text| pointer(key, text)).transpose();
+        let places = |key: &str, places: &file::Places| -> Result<Vec<Pointer>, LoadError> {
+            places.as_slice().iter().map(|text| pointer(key, text)).collect()
+        };
         let (id, reference) = (optional("id", &dlr.id)?, optional("ref", &dlr.reference)?);
+        let (status, error) = (places("status", &dlr.status)?, places("error", &dlr.error)?);
+        if status.is_empty() {
+            return Err(fault("status", "say where the status is"));
+        }
         if !in_request && id.is_none() && reference.is_none() {
             let fix = "nothing says which message is reported: write {{ receipt_url }} into the request, or say where \
                        the gateway's id (id) or ours (ref) is";
@@ -130,7 +137,7 @@ impl Dlr {
         if dlr.errors.values().any(|outcome| *outcome == Outcome::Accepted) {
             return Err(fault("errors", "an error is no success: map it to another outcome"));
         }
-        if dlr.error.is_none() && !dlr.errors.is_empty() {
+        if error.is_empty() && !dlr.errors.is_empty() {
             return Err(fault("error", "say where the code is that errors maps"));
         }
         let verify = Verify::compile(&dlr.verify)?;
@@ -145,8 +152,8 @@ impl Dlr {
             each: optional("each", &dlr.each)?,
             id,
             reference,
-            status: pointer("status", &dlr.status)?,
-            error: optional("error", &dlr.error)?,
+            status,
+            error,
             map: dlr.map.clone(),
             errors: dlr.errors.clone(),
             ack: dlr.ack.reply(),
@@ -240,13 +247,12 @@ impl Dlr {
     }
 
     fn notice(&self, part: &[u8]) -> Option<Notice> {
-        let one = |pointer: &Pointer| pointer.find(part).into_iter().next().flatten();
-        let optional = |pointer: &Option<Pointer>| pointer.as_ref().and_then(one);
-        let said = *self.map.get(&one(&self.status)?)?;
+        let optional = |pointer: &Option<Pointer>| pointer.as_ref().and_then(|pointer| word(pointer, part));
+        let said = first_known(&self.status, part, &self.map)?;
         let plain = |id: &String| {
             !id.is_empty() && id.chars().count() <= MAX_ID_CHARS && !id.chars().any(char::is_control)
         };
-        let error = optional(&self.error).and_then(|code| self.errors.get(&code).copied());
+        let error = first_known(&self.error, part, &self.errors);
         Some(Notice {
             id: optional(&self.id).filter(plain),
             reference: optional(&self.reference).and_then(|text| MessageId::parse(&text)),
@@ -254,6 +260,16 @@ impl Dlr {
             error: error.filter(|_| said == Said::Failed),
         })
     }
+}
+
+/// The word that a pointer leads to.
+fn word(pointer: &Pointer, part: &[u8]) -> Option<String> {
+    pointer.find(part).into_iter().next().flatten()
+}
+
+/// What the first word means that means anything.
+fn first_known<T: Copy>(places: &[Pointer], part: &[u8], meanings: &BTreeMap<String, T>) -> Option<T> {
+    places.iter().find_map(|place| meanings.get(&word(place, part)?).copied())
 }
 
 /// A form or a query as JSON: one text for each name, the first one.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::super::draft::address_key;
-use super::super::guess::{Carriage, Lost, RightCode, use_up};
+use super::super::guess::RightCode;
 use super::super::recycled;
 use super::notice::OldNumber;
 use super::{Kind, NOTICE_DEADLINE, Unlinked};
@@ -15,9 +15,10 @@ use crate::domain::limits::Rate;
 use crate::domain::session::{EndedWhy, Session};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::deliveries::{self, NewDelivery, Status};
+use crate::store::deliveries::{self, Carried, NewDelivery, Status};
 use crate::store::grants::Consumption;
 use crate::store::identities::{self, Identity};
+use crate::store::steps::{Missed, Once};
 use crate::store::{Abort, AnyConnection, budgets, guards, sessions, users};
 
 /// What a right code for a new address writes.
@@ -64,10 +65,10 @@ impl Change {
         db: &mut AnyConnection,
         spelled: &Spelled,
         now: Timestamp,
-    ) -> Result<(Done, Carriage), Abort<Refusal>> {
+    ) -> Result<(Done, Option<Carried>), Abort<Refusal>> {
         let session = lock(db, &self.session, &self.user, now)?;
-        let carriage = self.use_up(db, now)?;
-        Ok((self.hand_over(db, &session, spelled, now)?, carriage))
+        let carried = self.use_up(db, now)?;
+        Ok((self.hand_over(db, &session, spelled, now)?, carried))
     }
 
     fn hand_over(
@@ -106,10 +107,11 @@ impl Change {
         Ok(Done::Changed(notice.flatten().map(tell)))
     }
 
-    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Carriage, Abort<Refusal>> {
-        match use_up(db, &self.right, &self.consumption, now) {
-            Ok(carriage) => Ok(carriage),
-            Err(Abort::Refused(Lost)) => Err(Abort::Refused(Refusal::Lost)),
+    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Option<Carried>, Abort<Refusal>> {
+        let carried = deliveries::carried(db, &self.right.message)?;
+        match self.right.use_up(&self.consumption, carried.as_ref(), now).run(Once::within(db)) {
+            Ok(()) => Ok(carried),
+            Err(Abort::Refused(Missed)) => Err(Abort::Refused(Refusal::Lost)),
             Err(Abort::Failed(error)) => Err(Abort::Failed(error)),
         }
     }
@@ -162,7 +164,7 @@ impl Change {
         old: &Address,
         now: Timestamp,
     ) -> Result<Option<NewDelivery>, diesel::result::Error> {
-        if !budgets::spend(db, &address_key(old.as_str()), self.per_address, now)? {
+        if !budgets::spend(&address_key(old.as_str()), self.per_address, now).run(db)? {
             return Ok(None);
         }
         let delivery = NewDelivery {
@@ -178,7 +180,7 @@ impl Change {
             locale: String::new(),
             resend_of: None,
         };
-        deliveries::insert(db, &delivery)?;
+        deliveries::insert(&delivery).run(db)?;
         Ok(Some(delivery))
     }
 }
@@ -202,7 +204,7 @@ pub(super) fn again(
     address: &str,
     user: &UserId,
 ) -> Result<bool, Abort<Infallible>> {
-    guards::open(db, realm, address)?;
+    guards::open(realm, address).run(db)?;
     Ok(users::find(db, realm, address)?.is_none_or(|holder| holder.user != *user))
 }
 

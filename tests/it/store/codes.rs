@@ -18,7 +18,7 @@ const ATTEMPTS: i32 = 5;
 async fn is_put(store: &Store, id: &ChallengeId, version: i32) -> bool {
     let id = id.clone();
     let put = move |db: &mut latchkey::store::AnyConnection| {
-        let put = challenges::put_codes(db, &id, version, &Slots::new(Vec::new()), ATTEMPTS, now())?;
+        let put = challenges::put_codes(&id, version, &Slots::new(Vec::new()), ATTEMPTS, now()).run(db)?;
         // It is only asked.
         Err::<(), _>(Abort::Refused(put))
     };
@@ -44,7 +44,7 @@ async fn waiting(database: &Database) -> (Store, ChallengeId) {
         expires_at: now().plus(LIFETIME),
     };
     let insert =
-        move |db: &mut latchkey::store::AnyConnection| Ok::<_, Abort<()>>(challenges::insert(db, &new)?);
+        move |db: &mut latchkey::store::AnyConnection| Ok::<_, Abort<()>>(challenges::insert(&new).run(db)?);
     assert!(store.write(insert).await.expect("the store answers").expect("done"));
     (store, id)
 }

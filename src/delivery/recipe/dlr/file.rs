@@ -19,8 +19,9 @@ pub(in crate::delivery::recipe) struct Dlr {
     pub(super) id: Option<String>,
     #[serde(rename = "ref")]
     pub(super) reference: Option<String>,
-    pub(super) status: String,
-    pub(super) error: Option<String>,
+    pub(super) status: Places,
+    #[serde(default)]
+    pub(super) error: Places,
     pub(super) map: BTreeMap<String, Said>,
     #[serde(default)]
     pub(super) errors: BTreeMap<String, Outcome>,
@@ -33,6 +34,29 @@ pub(in crate::delivery::recipe) struct Dlr {
 
 fn post() -> Vec<Method> {
     vec![Method::Post]
+}
+
+/// One pointer, or several of which the first counts that leads to a word we know.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Places {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl Places {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Several(places) => places,
+        }
+    }
 }
 
 /// Where the values are.

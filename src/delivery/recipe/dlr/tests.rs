@@ -77,6 +77,10 @@ fn a_recipe_that_could_not_be_read_is_refused_by_its_key() {
     refused(&format!("{rest}{path}{map}{accepted}"), "dlr.errors", "no success");
     refused(&format!("{rest}{path}{map}ack = {{ status = 500 }}"), "dlr.ack.status", "success");
     refused(&format!("{rest}{path}{map}methods = []"), "dlr.methods", "GET");
+    let nowhere = rest.replace("\"/status\"", "[]");
+    refused(&format!("{nowhere}{path}{map}"), "dlr.status", "where the status is");
+    let bare = rest.replace("\"/status\"", "[\"/status\", \"type\"]");
+    refused(&format!("{bare}{path}{map}"), "dlr.status", "a JSON pointer");
     refused(
         &format!("{rest}{map}verify = {{ kind = \"basic\", user = \"a\", secret = \"b\" }}"),
         "dlr.verify",
@@ -129,6 +133,26 @@ fn what_the_recipe_does_not_map_says_nothing() {
         panic!("it is read");
     };
     assert_eq!(notices[0].id, None, "an id that is too long is none");
+}
+
+#[test]
+fn of_several_places_the_first_counts_that_has_a_word_we_know() {
+    let dlr = with_dlr(
+        "format = \"json\"\nid = \"/i\"\nstatus = [\"/a\", \"/b\"]\nerror = [\"/c\", \"/d\"]\n\
+         map = { ok = \"delivered\", no = \"failed\" }\nerrors = { 1 = \"blocked\", true = \"bad_number\" }\n\
+         verify = { kind = \"path\" }",
+    );
+    let dlr = dlr.unwrap_or_else(|error| panic!("{error}")).into_dlr().expect("[dlr]");
+    let read = |body: &str| match dlr.read(&settings(&[]), &call(body), None, at(NOW)) {
+        Ok(Read::Notices { notices, .. }) => notices.first().map(|notice| (notice.said, notice.error)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(r#"{"a": "ok", "b": "no"}"#), Some((Said::Delivered, None)));
+    assert_eq!(read(r#"{"a": "later", "b": "no"}"#), Some((Said::Failed, None)));
+    assert_eq!(read(r#"{"b": "no", "c": 1, "d": true}"#), Some((Said::Failed, Some(Outcome::Blocked))));
+    assert_eq!(read(r#"{"b": "no", "c": 2, "d": true}"#), Some((Said::Failed, Some(Outcome::BadNumber))));
+    assert_eq!(read(r#"{"b": "no", "c": 2, "d": false}"#), Some((Said::Failed, None)));
+    assert_eq!(read(r#"{"a": "later", "b": ["no"]}"#), None);
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Lists of guarded statements.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use latchkey::domain::limits::Rate;
+use latchkey::store::audit::{self, Event, Subject};
+use latchkey::store::steps::{Missed, Once, Steps};
+use latchkey::store::{Abort, AnyConnection, Store, budgets, guards};
+
+use super::settings;
+use crate::harness::app::now;
+use crate::harness::{Database, on_both};
+
+fn recorded<'a>() -> Steps<'a> {
+    Steps::new().must(audit::recording(Event::CodeSent, Subject::default(), now()))
+}
+
+fn rate(burst: u32) -> Rate {
+    Rate::new(burst, Duration::from_hours(1)).expect("a rate")
+}
+
+async fn make<F>(store: &Store, steps: F) -> Result<(), Missed>
+where
+    F: Fn() -> Steps<'static> + Send + 'static,
+{
+    store.write_once(move |once| steps().run(once)).await.expect("the store answers")
+}
+
+fn rows(database: &Database) -> (i64, i64) {
+    (database.count("audit"), database.count("budgets"))
+}
+
+on_both! {
+    async fn of_a_list_whose_guard_misses_nothing_stays_wherever_that_stands(database) {
+        let store = Store::open(&settings(&database)).expect("the database");
+        let spend = || budgets::spend("all", rate(5), now());
+        let missing = || guards::open("chat", "+18005551234");
+        assert_eq!(make(&store, move || Steps::new().must(missing()).and(recorded()).must(spend())).await, Err(Missed));
+        assert_eq!(make(&store, move || recorded().must(missing()).must(spend())).await, Err(Missed));
+        assert_eq!(make(&store, move || recorded().must(spend()).must(missing())).await, Err(Missed));
+        assert_eq!(rows(&database), (0, 0));
+        assert_eq!(make(&store, move || recorded().may(missing()).must(spend())).await, Ok(()));
+        assert_eq!(rows(&database), (1, 1), "what may miss undoes nothing");
+        store.close().await;
+    }
+}
+
+on_both! {
+    async fn a_list_that_misses_undoes_the_write_that_it_is_part_of(database) {
+        let store = Store::open(&settings(&database)).expect("the database");
+        let write = |db: &mut AnyConnection| {
+            assert!(budgets::spend("all", rate(5), now()).run(db)?);
+            recorded().must(guards::open("chat", "+18005551234")).run(Once::within(db))
+        };
+        assert_eq!(store.write(write).await.expect("the store answers"), Err(Missed));
+        assert_eq!(rows(&database), (0, 0));
+        store.close().await;
+    }
+}
+
+on_both! {
+    async fn of_lists_that_need_one_row_as_many_are_made_as_it_allows_a3(database) {
+        let store = Store::open(&settings(&database)).expect("the database");
+        let lists = (0..40).map(|_| make(&store, || recorded().must(budgets::spend("all", rate(7), now()))));
+        let made = join_all(lists).await.into_iter().flatten().count();
+        assert_eq!((made, rows(&database)), (7, (7, 1)));
+        store.close().await;
+    }
+}
+
+on_both! {
+    async fn what_the_database_refuses_in_a_list_is_its_error_and_no_miss(database) {
+        let store = Store::open(&settings(&database)).expect("the database");
+        database.execute("DROP TABLE budgets");
+        let spend = |once: Once<'_>| -> Result<(), Abort<Missed>> {
+            recorded().must(budgets::spend("all", rate(7), now())).run(once)
+        };
+        assert!(store.write_once(spend).await.is_err());
+        assert_eq!(database.count("audit"), 0);
+        store.close().await;
+    }
+}
