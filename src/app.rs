@@ -87,8 +87,8 @@ pub enum StartError {
     #[error(transparent)]
     SessionKeys(#[from] KeyFileError),
     /// A way out for codes.
-    #[error("a provider cannot be used")]
-    Provider(#[from] delivery::BuildError),
+    #[error("the providers cannot be used")]
+    Provider(#[from] delivery::BuildErrors),
     /// A chat backend.
     #[error("an upstream cannot be used")]
     Upstream(#[from] upstream::BuildError),
@@ -162,7 +162,8 @@ impl App {
         let jobs = vec![
             tokio::spawn(jobs::purge_forever(Arc::clone(&store), Arc::clone(&clock))),
             tokio::spawn(jobs::follow_keys_forever(Arc::clone(&parts.tokens))),
-            tokio::spawn(jobs::keep_board_forever(store, Arc::clone(&parts.board), clock)),
+            tokio::spawn(jobs::write_outcomes_forever(Arc::clone(&store), Arc::clone(&parts.board))),
+            tokio::spawn(jobs::follow_board_forever(store, Arc::clone(&parts.board), clock)),
             tokio::spawn(reloader.follow_forever(asked)),
             tokio::spawn(jobs::resend_forever(login, look_every)),
         ];
@@ -203,6 +204,8 @@ impl App {
     /// Serves until `stop` is over, then finishes what is in flight.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let Self { public, admin, parts, max_in_flight, shutdown_timeout, jobs, .. } = self;
+        // Nobody is served, and nothing is sent through a provider that is turned off, before that is known.
+        jobs::read_board(&parts.store, &parts.board, &*parts.clock).await;
         let servers = [tokio::spawn(public.server), tokio::spawn(admin.server)];
         stop.await;
         tracing::info!("stopping");

@@ -46,7 +46,7 @@ pub use upstreams::{
     KustomerUpstream, Matcher, MesiboUpstream, MintCall, SendbirdUpstream, UpstreamConfig, http_presets,
     jwt_presets,
 };
-pub use vars::{DeclaredVar, Kind, PURPOSES, Vars};
+pub use vars::{DeclaredVar, Kind, Vars};
 pub use watch::Watch;
 
 /// The commented reference: every key, its meaning and its default.
@@ -133,8 +133,24 @@ pub enum ConfigError {
         message: String,
     },
     /// The file and the variables say something that cannot be.
-    #[error("the configuration has {} problem(s):\n  {}", .0.len(), lines(.0))]
-    Problems(Vec<Problem>),
+    #[error("the configuration has {} problem(s):\n  {}", problems.len(), lines(problems))]
+    Problems {
+        /// What.
+        problems: Vec<Problem>,
+        /// Every file and folder that was to be read for it: one that changes, or comes to be, may mend it.
+        files: BTreeSet<PathBuf>,
+    },
+}
+
+impl ConfigError {
+    /// What may mend it when it changes.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        match self {
+            Self::File { path, .. } | Self::Syntax { path, .. } => [path.clone()].into(),
+            Self::Problems { files, .. } => files.clone(),
+        }
+    }
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -209,10 +225,11 @@ impl Config {
         let variables = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
         let document = reader::Document::new(table, source, &variables);
         let config = Self::from_document(&document);
+        let files = document.files();
         let (problems, asked) = document.into_findings();
         match config {
             Some(config) if problems.is_empty() => (Ok(config), asked),
-            Some(_) | None => (Err(ConfigError::Problems(problems)), asked),
+            Some(_) | None => (Err(ConfigError::Problems { problems, files }), asked),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct OutgoingCode {
     pub id: MessageId,
     /// To whom.
     pub to: Address,
+    /// What it is for: one of `domain::purpose::Purpose::KINDS`.
+    pub purpose: &'static str,
     /// The code. None: a notice, whose text is all there is.
     pub code: Option<Code>,
     /// The app as its client names it.
@@ -88,8 +90,13 @@ pub enum SendError {
     #[error("no funds: {0}")]
     NoFunds(String),
     /// Next provider: this one asks us to slow down.
-    #[error("throttled: {0}")]
-    Throttled(String),
+    #[error("throttled: {said}")]
+    Throttled {
+        /// What it said, for the log.
+        said: String,
+        /// How long it asks to be left alone, where it says so.
+        after: Option<Duration>,
+    },
     /// Next provider: certainly not accepted.
     #[error("temporary: {0}")]
     Temporary(String),
@@ -109,7 +116,7 @@ impl SendError {
             Self::Rejected(_) => "rejected",
             Self::Auth(_) => "auth",
             Self::NoFunds(_) => "no_funds",
-            Self::Throttled(_) => "throttled",
+            Self::Throttled { .. } => "throttled",
             Self::Temporary(_) => "temporary",
             Self::Unknown(_) => "unknown",
         }
@@ -124,7 +131,7 @@ impl SendError {
             | Self::Rejected(_)
             | Self::Auth(_)
             | Self::NoFunds(_)
-            | Self::Throttled(_)
+            | Self::Throttled { .. }
             | Self::Temporary(_) => true,
         }
     }
@@ -146,15 +153,26 @@ pub struct BuildError {
     pub reason: String,
 }
 
+/// All that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+pub struct BuildErrors(pub Vec<BuildError>);
+
+impl From<BuildError> for BuildErrors {
+    fn from(error: BuildError) -> Self {
+        Self(vec![error])
+    }
+}
+
 /// Builds the configured providers. With `callbacks`, gateways are told where to report.
 ///
 /// # Errors
-/// With the first one that cannot be: a recipe that is wrong, no certificate authorities.
+/// With each one that cannot be: a recipe that is wrong, no certificate authorities.
 pub fn build(
     providers: &BTreeMap<String, ProviderConfig>,
     clock: &Arc<dyn Clock>,
     callbacks: Option<&Arc<Callbacks>>,
-) -> Result<Vec<Arc<dyn Provider>>, BuildError> {
+) -> Result<Vec<Arc<dyn Provider>>, BuildErrors> {
     let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
         match config {
             ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
@@ -169,7 +187,14 @@ pub fn build(
             }
         }
     };
-    providers.iter().map(build).collect()
+    let (mut ready, mut errors) = (Vec::new(), Vec::new());
+    for provider in providers.iter().map(build) {
+        match provider {
+            Ok(provider) => ready.push(provider),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(ready) } else { Err(BuildErrors(errors)) }
 }
 
 /// Brings a code to a person: SMS, voice, WhatsApp, Telegram, e-mail.

@@ -45,30 +45,41 @@ pub async fn follow_keys_forever(tokens: Arc<AccessTokens>) {
     }
 }
 
-/// Between two looks at what other nodes and operators wrote of providers.
+/// Between two looks at what other nodes and operators wrote of providers, and two writes of our own.
 const BOARD_EVERY: Duration = Duration::from_secs(3);
 
 /// How far back what became of messages counts.
 const OUTCOMES_WINDOW_HOURS: i64 = 24;
 
-/// Writes down what became of messages, and reads what operators and other nodes wrote of providers, until it is
-/// dropped.
-pub async fn keep_board_forever(store: Arc<Store>, board: Arc<Board>, clock: Arc<dyn Clock>) {
+/// Reads what operators and other nodes wrote of providers, until it is dropped. Nothing that is written holds it up: an
+/// operator who turns a provider off waits for it.
+pub async fn follow_board_forever(store: Arc<Store>, board: Arc<Board>, clock: Arc<dyn Clock>) {
     loop {
-        write_outcomes(&store, &board).await;
-        let since = hour_of(clock.now()) - OUTCOMES_WINDOW_HOURS;
-        let read =
-            move |db: &mut AnyConnection| Ok((providers::rulings(db)?, providers::tallies(db, since)?));
-        match store.read(read).await {
-            Ok((rulings, tallies)) => board.update(rulings, tallies),
-            Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "what is known of providers was not read; it is tried again"
-                );
-            }
-        }
         tokio::time::sleep(BOARD_EVERY).await;
+        read_board(&store, &board, &*clock).await;
+    }
+}
+
+/// Reads it once.
+pub async fn read_board(store: &Store, board: &Board, clock: &dyn Clock) {
+    let since = hour_of(clock.now()) - OUTCOMES_WINDOW_HOURS;
+    let read = move |db: &mut AnyConnection| Ok((providers::rulings(db)?, providers::tallies(db, since)?));
+    match store.read(read).await {
+        Ok((rulings, tallies)) => board.update(rulings, tallies),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "what is known of providers was not read; it is tried again"
+            );
+        }
+    }
+}
+
+/// Writes down what became of messages, until it is dropped.
+pub async fn write_outcomes_forever(store: Arc<Store>, board: Arc<Board>) {
+    loop {
+        tokio::time::sleep(BOARD_EVERY).await;
+        write_outcomes(&store, &board).await;
     }
 }
 

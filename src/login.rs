@@ -30,7 +30,7 @@ pub use self::guess::Unproved;
 pub use self::mint::{MintFailed, Minted};
 pub use self::pace::Pace;
 pub use self::receipt::{Filed, Resent};
-pub use self::start::{Resend, Sent, Start, Started};
+pub use self::start::{Others, Resend, Sent, Start, Started};
 pub use self::verify::{Complete, Verified, Verify};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{Apps, Email, Limits, Otp, Policy};

@@ -83,7 +83,8 @@ impl Parts {
         let realms = self.build_realms(config)?;
         warn_of_shared_numbers(&realms, config.session.accounts);
         let courier = self.build_courier(config, &callbacks)?;
-        let receipts = Receipts::new(&config.providers, callbacks)?;
+        let receipts = Receipts::new(&config.providers, callbacks, Arc::clone(&self.board));
+        let receipts = receipts.map_err(delivery::BuildErrors::from)?;
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         self.health.show(backends.collect::<Backends>());

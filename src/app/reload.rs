@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -93,6 +93,8 @@ pub(super) struct Reloader {
     source: Option<Source>,
     /// The one in force.
     running: Mutex<Config>,
+    /// The files of one that was refused since.
+    refused: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Reloader {
@@ -102,7 +104,7 @@ impl Reloader {
         running: Config,
         source: Option<Source>,
     ) -> Self {
-        Self { parts, current, source, running: Mutex::new(running) }
+        Self { parts, current, source, running: Mutex::new(running), refused: Mutex::default() }
     }
 
     /// Reads the configuration again when somebody asks, and when one of its files has changed.
@@ -139,10 +141,11 @@ impl Reloader {
         }
     }
 
-    /// Every file of the configuration in force; of those that are in `seen`, what that says.
+    /// Every file of the configuration in force, and of one that is refused: what that lacks may come. Of those that
+    /// are in `seen`, what that says.
     fn look_at_all(&self, seen: &BTreeMap<PathBuf, Look>) -> BTreeMap<PathBuf, Look> {
-        let files: BTreeSet<PathBuf> =
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).files.clone();
+        let mut files = self.running.lock().unwrap_or_else(PoisonError::into_inner).files.clone();
+        files.extend(self.refused().iter().cloned());
         let look = |path: PathBuf| {
             let state = seen.get(&path).copied().unwrap_or_else(|| look(&path));
             (path, state)
@@ -150,10 +153,21 @@ impl Reloader {
         files.into_iter().map(look).collect()
     }
 
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads files: not for the serving threads.
     fn reload(&self) -> Result<(), Refused> {
         let source = self.source.as_ref().ok_or(Refused::NoSource)?;
-        let config = source.load()?;
+        let config = source.load().inspect_err(|error| *self.refused() = error.files())?;
+        self.refused().clone_from(&config.files);
+        self.put_in_force(config)?;
+        self.refused().clear();
+        Ok(())
+    }
+
+    fn put_in_force(&self, config: Config) -> Result<(), Refused> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let differs = |(key, says_the_same): &Fixed| (!says_the_same(&running, &config)).then_some(*key);
         let changed: Vec<&str> = FIXED.iter().filter_map(differs).collect();

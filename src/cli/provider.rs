@@ -16,6 +16,7 @@ use crate::delivery::{Callbacks, Messages, Occasion, OutgoingCode, SendError, Te
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::purpose::Purpose;
 use crate::domain::receipt::PathKeys;
 
 /// What a test message calls the app.
@@ -165,6 +166,7 @@ pub(super) async fn send_test(
     let message = OutgoingCode {
         id: MessageId::generate(&SystemEntropy),
         to,
+        purpose: Purpose::LOGIN,
         code: Some(code),
         app_id: String::new(),
         app_name: APP_NAME.to_owned(),

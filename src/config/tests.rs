@@ -42,7 +42,7 @@ fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError>
 fn problems(result: Result<Config, ConfigError>) -> Vec<Problem> {
     match result {
         Ok(_) => Vec::new(),
-        Err(ConfigError::Problems(problems)) => problems,
+        Err(ConfigError::Problems { problems, .. }) => problems,
         Err(error) => panic!("{error}"),
     }
 }

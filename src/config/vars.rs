@@ -11,9 +11,7 @@ use super::reader::Section;
 use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Texts};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
-
-/// What messages are for; there is one purpose yet.
-pub const PURPOSES: [&str; 1] = ["login"];
+use crate::domain::purpose::Purpose;
 
 /// Keys of `[[providers.NAME.vars_for]]` that are ours, so that no word may be called so.
 pub(super) const CONDITIONS: [&str; 3] = ["purposes", "locales", "countries"];
@@ -49,7 +47,7 @@ struct VarsFor {
 /// The messages that a word is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind<'a> {
-    /// One of [`PURPOSES`].
+    /// One of [`Purpose::KINDS`].
     pub purpose: &'a str,
     /// The language of the text, as a BCP 47 tag.
     pub locale: &'a str,
@@ -78,12 +76,15 @@ impl Vars {
         Self { all: words, some: Vec::new() }
     }
 
-    /// The word for these messages: the first that is set for some of them, or the one for all.
+    /// The word for these messages: the first that is set for some of them, or the one for all. Where there is neither,
+    /// that of a login, whose text is theirs, too.
     #[must_use]
     pub fn get(&self, name: &str, kind: Kind<'_>) -> Option<&str> {
-        let particular =
-            self.some.iter().filter(|some| some.fits(kind)).find_map(|some| some.words.get(name));
-        particular.or_else(|| self.all.get(name)).map(String::as_str)
+        let particular = |kind: Kind<'_>| {
+            self.some.iter().filter(|some| some.fits(kind)).find_map(|some| some.words.get(name))
+        };
+        let login = || particular(Kind { purpose: Purpose::LOGIN, ..kind });
+        particular(kind).or_else(|| self.all.get(name)).or_else(login).map(String::as_str)
     }
 }
 
@@ -99,10 +100,10 @@ pub(super) fn read(section: &Section<'_>, declared: &BTreeMap<String, DeclaredVa
     let some = section.list("vars_for").into_iter().map(|row| {
         let list = |key: &str| row.optional::<Vec<String>>(key).unwrap_or_default();
         let [purposes, locales, countries] = CONDITIONS.map(list);
-        if let Some(unknown) = purposes.iter().find(|purpose| !PURPOSES.contains(&purpose.as_str())) {
+        if let Some(unknown) = purposes.iter().find(|purpose| !Purpose::KINDS.contains(&purpose.as_str())) {
             row.problem(
                 "purposes",
-                &format!("there is no purpose {unknown:?}; known are {}", PURPOSES.join(", ")),
+                &format!("there is no purpose {unknown:?}; known are {}", Purpose::KINDS.join(", ")),
             );
         }
         let countries: BTreeSet<Country> = countries.iter().map(|name| Country::of(name)).collect();
@@ -163,7 +164,7 @@ pub(super) fn check(
         let countries = reach.countries(name, provider);
         let kinds = || {
             let locale = |country: Option<Country>| {
-                let kind = move |locale| PURPOSES.map(|purpose| Kind { purpose, locale, country });
+                let kind = move |locale| Purpose::KINDS.map(|purpose| Kind { purpose, locale, country });
                 locales.iter().map(String::as_str).flat_map(kind)
             };
             countries.iter().copied().flat_map(locale)

@@ -3,7 +3,7 @@
 //! Guarantees: sending looks here and nowhere else. What was counted here and is not in the database yet is counted,
 //! too; of a process that dies a few seconds of it are lost, which no limit depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,8 @@ pub struct Board {
     known: ArcSwap<BTreeMap<Pair, Tally>>,
     /// Not in the database yet.
     fresh: Mutex<BTreeMap<(Pair, Hour), Tally>>,
+    /// Who has reported what became of a message.
+    reporting: Mutex<BTreeSet<String>>,
     /// When the last alarm was, unix ms.
     alarmed_at: AtomicI64,
 }
@@ -88,6 +90,24 @@ impl Board {
     pub fn update(&self, rulings: BTreeMap<String, Ruling>, known: BTreeMap<Pair, Tally>) {
         self.rulings.store(Arc::new(rulings));
         self.known.store(Arc::new(known));
+    }
+
+    /// A provider has reported what became of a message.
+    pub fn note_report(&self, provider: &str) {
+        let mut reporting = self.reporting();
+        if !reporting.contains(provider) {
+            reporting.insert(provider.to_owned());
+        }
+    }
+
+    /// Whether a provider has reported anything since the process began.
+    #[must_use]
+    pub fn has_reported(&self, provider: &str) -> bool {
+        self.reporting().contains(provider)
+    }
+
+    fn reporting(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.reporting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an alarm about money is due; then it counts as given.

@@ -12,7 +12,7 @@ use crate::domain::breaker::{Admission, Breaker, Circuit, Outcome, Ticket};
 use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
 
-/// A gateway that asks us to slow down is left alone for this long.
+/// A gateway that asks us to slow down is left alone for this long, where it does not say how long.
 const THROTTLED_FOR: Duration = Duration::from_secs(5);
 
 /// Nobody waits longer than this for a turn.
@@ -149,7 +149,7 @@ fn outcome_of(result: &Result<Receipt, SendError>) -> Outcome {
             | SendError::Rejected(_),
         ) => Outcome::Answered,
         Err(SendError::Auth(_) | SendError::NoFunds(_)) => Outcome::Hopeless,
-        Err(SendError::Throttled(_)) => Outcome::Throttled(THROTTLED_FOR),
+        Err(SendError::Throttled { after, .. }) => Outcome::Throttled(after.unwrap_or(THROTTLED_FOR)),
         Err(SendError::Temporary(_) | SendError::Unknown(_)) => Outcome::Failed,
     }
 }

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use url::Url;
 
 use self::certificates::Certificates;
-use super::BuildError;
 use super::recipe::dlr::{self, Dlr, Read, Said, Settings};
-use super::recipe::{Outcome, Recipe};
+use super::recipe::{Outcome, Recipe, Told};
+use super::{Board, BuildError};
 use crate::config::{BASE_URL, ProviderConfig, RecipeProvider, is_near};
 use crate::domain::ids::MessageId;
 use crate::domain::receipt::PathKeys;
@@ -181,13 +181,15 @@ impl Callbacks {
 struct Desk {
     dlr: Dlr,
     settings: Settings,
-    in_reach: bool,
+    can_report: bool,
+    told: Told,
 }
 
 /// All providers that report, and the paths they report to.
 pub struct Receipts {
     desks: BTreeMap<String, Desk>,
     callbacks: Arc<Callbacks>,
+    board: Arc<Board>,
     certificates: Certificates,
 }
 
@@ -199,6 +201,7 @@ impl Receipts {
     pub fn new(
         providers: &BTreeMap<String, ProviderConfig>,
         callbacks: Arc<Callbacks>,
+        board: Arc<Board>,
     ) -> Result<Self, BuildError> {
         let mut desks = BTreeMap::new();
         for (name, provider) in providers {
@@ -207,17 +210,26 @@ impl Receipts {
                 name: name.clone(),
                 reason: format!("recipe: {error}"),
             };
-            let Some(dlr) = Recipe::load(&config.recipe).map_err(fault)?.into_dlr() else { continue };
-            let in_reach = callbacks.reach(config);
-            desks.insert(name.clone(), Desk { dlr, settings: config.settings.clone(), in_reach });
+            let recipe = Recipe::load(&config.recipe).map_err(fault)?;
+            let (Some(told), Some(dlr)) = (recipe.reports(), recipe.into_dlr()) else { continue };
+            let settings = config.settings.clone();
+            let can_report = callbacks.reach(config) && dlr.can_be_proved(&settings);
+            desks.insert(name.clone(), Desk { dlr, settings, can_report, told });
         }
-        Ok(Self { desks, callbacks, certificates: Certificates::default() })
+        Ok(Self { desks, callbacks, board, certificates: Certificates::default() })
     }
 
-    /// Whether a provider reports, and can reach us.
+    /// Whether a provider reports, can reach us, and can prove to be itself. One that only its own settings tell where to
+    /// report must have done so: nobody else knows what stands there.
     #[must_use]
     pub fn are_expected(&self, provider: &str) -> bool {
-        self.desks.get(provider).is_some_and(|desk| desk.in_reach)
+        self.desks.get(provider).is_some_and(|desk| {
+            let knows_where = match desk.told {
+                Told::WithEachMessage => true,
+                Told::ByTheOperator => self.board.has_reported(provider),
+            };
+            desk.can_report && knows_where
+        })
     }
 
     /// The door that a path leads to; none where its token is not ours, or the provider does not report.
@@ -255,6 +267,9 @@ impl Receipts {
                         unknown,
                         "a receipt says what its recipe does not map"
                     );
+                }
+                if !notices.is_empty() {
+                    self.board.note_report(door.provider);
                 }
                 Reading::Notices(notices, dlr.ack().clone())
             }

@@ -136,18 +136,25 @@ impl Courier {
         self.rules.routes.offers(channel)
     }
 
-    /// Whether a channel leads to somebody by any other than these providers.
+    /// Whether a message would have anybody to take it now. `is_plain`: whether its text keeps to the GSM alphabet, which
+    /// is asked only where that decides.
     #[must_use]
-    pub fn offers_without(&self, trip: &Trip<'_>, without: &[String]) -> bool {
+    pub fn leads(&self, trip: &Trip<'_>, is_plain: impl FnOnce() -> bool) -> bool {
         let Some(way) = self.rules.routes.way(trip) else { return false };
         let now = self.around.clock.now();
         let country = trip.to.country().unwrap_or(Country::UNKNOWN);
-        let mut names =
-            way.line.providers.iter().map(|(name, _)| name).filter(|name| !without.contains(name));
-        names.any(|name| {
-            let lane = self.lanes.get(name).is_some_and(|lane| lane.terms.serve(country));
-            lane && self.around.board.ruling(name, now) != Some(Says::Disabled)
-        })
+        let able = |(name, _): &&(String, u32)| {
+            let serves = self.lanes.get(name).is_some_and(|lane| lane.terms.serve(country));
+            serves && self.around.board.ruling(name, now) != Some(Says::Disabled)
+        };
+        let writes_all = |(name, _): &(String, u32)| {
+            self.lanes.get(name).is_some_and(|lane| lane.terms.charset == Charset::Any)
+        };
+        let mut able = way.line.providers.iter().filter(able).peekable();
+        if able.peek().is_none() {
+            return false;
+        }
+        trip.channel != Channel::Sms || able.any(writes_all) || is_plain()
     }
 
     /// What is done about messages of a channel that do not arrive.
@@ -296,7 +303,7 @@ fn complain(provider: &str, message: &OutgoingCode, error: &SendError) {
         SendError::BadNumber(_)
         | SendError::Blocked(_)
         | SendError::Unroutable(_)
-        | SendError::Throttled(_)
+        | SendError::Throttled { .. }
         | SendError::Temporary(_)
         | SendError::Unknown(_) => {
             tracing::warn!(provider, message_id = %message.id, error = %error, "a provider did not take a message");

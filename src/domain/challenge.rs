@@ -155,6 +155,7 @@ impl Slots {
 }
 
 /// A challenge as the database holds it.
+#[derive(Clone)]
 pub struct Challenge {
     /// Its public name.
     pub id: ChallengeId,
@@ -187,6 +188,7 @@ pub struct Challenge {
 }
 
 /// How far a challenge came.
+#[derive(Clone)]
 pub enum State {
     /// It waits for a code.
     Waiting(Slots),
@@ -195,6 +197,7 @@ pub enum State {
 }
 
 /// A right code, and the grant that it turned into.
+#[derive(Clone)]
 pub struct Proof {
     /// The code, until a token is minted.
     pub code: Option<CodeHash>,

@@ -19,6 +19,25 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// What operators and gateways call a login.
+    pub const LOGIN: &str = "login";
+    /// A change of number.
+    pub const CHANGE_PHONE: &str = "change_phone";
+    /// A new mailbox.
+    pub const LINK_EMAIL: &str = "link_email";
+    /// All of them.
+    pub const KINDS: [&str; 3] = [Self::LOGIN, Self::CHANGE_PHONE, Self::LINK_EMAIL];
+
+    /// What operators and gateways call it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Login => Self::LOGIN,
+            Self::ChangePhone(_) => Self::CHANGE_PHONE,
+            Self::LinkEmail(_) => Self::LINK_EMAIL,
+        }
+    }
+
     /// As the database and the hash hold it.
     #[must_use]
     pub fn as_str(&self) -> Cow<'_, str> {

@@ -131,11 +131,11 @@ impl Gateway {
             Started::BadAddress => {
                 Answer::fail("login", Failure::BadPhone).with_text("errmsg", "This number cannot be reached.")
             }
-            Started::Blocked => {
+            Started::Blocked(_) => {
                 let text = "Messages to this number are blocked by its owner or carrier.";
                 Answer::fail("login", Failure::BadPhone).with_text("errmsg", text)
             }
-            Started::Undeliverable
+            Started::Undeliverable(_)
             | Started::NoChallenge
             | Started::UnknownApp
             | Started::EmailLoginOff

@@ -84,9 +84,9 @@ problems! {
     AddressUnreachable, "address_unreachable", UNPROCESSABLE_ENTITY, "This address cannot be reached",
         "Ask for another one.";
     MessagesBlocked, "messages_blocked", UNPROCESSABLE_ENTITY, "Messages to this address are blocked over this channel",
-        "Offer another channel.";
+        "Offer one of the channels in next.";
     Undeliverable, "undeliverable", SERVICE_UNAVAILABLE, "The code could not be sent",
-        "Try again after Retry-After, or over another channel. The send was not counted.";
+        "Try again after Retry-After, or over one of the channels in next. The send was not counted.";
     ChallengeGone, "challenge_gone", GONE, "There is no such challenge, or it is over",
         "Start again. Nothing was counted.";
     WrongCode, "wrong_code", FORBIDDEN, "The code is wrong",

@@ -151,7 +151,7 @@ impl Login {
         let session = self.live_session(bearer).await?;
         let Confirm { kind, id, secret, code, languages, client } = confirm;
         let key = Key::V1 { purpose: kind.purpose(session.id.clone()), id, secret: secret.hash() };
-        let Proved { challenge, code, message, given: _ } =
+        let Proved { challenge, code, message, given } =
             match self.prove(Guess { key, secret: Some(secret), code, client }).await? {
                 Ok(proved) => proved,
                 Err(unproved) => return Ok(Confirmed::Unproved(unproved)),
@@ -178,6 +178,7 @@ impl Login {
             grant_expires_at: now.plus(REPEAT_AFTER_MINT),
             lease_until: Timestamp::from_millis(0),
         };
+        let brought_by = message.clone();
         let change = Change {
             right: RightCode::of(&challenge, message, self.limits.per_ip_unverified),
             consumption,
@@ -193,16 +194,22 @@ impl Login {
             notice: MessageId::generate_at(now, &*self.entropy),
         };
         let spelled = move |address: &Address| upstream.id_by_address(address).map(str::to_owned);
-        match self.store.write(move |db| change.write(db, &spelled, now)).await? {
-            Ok(write::Done::Changed(notice)) => {
+        let (done, carried) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
+            Ok(written) => written,
+            Err(Refusal::Over) => return Err(AccountError::Over),
+            Err(Refusal::Lost) => return Ok(Confirmed::Unproved(Unproved::NoChallenge)),
+        };
+        if let Some(carried) = carried {
+            self.tell_used(&challenge.address, brought_by, carried, given);
+        }
+        match done {
+            write::Done::Changed(notice) => {
                 if let Some(notice) = notice {
                     self.tell_old_number(notice, languages);
                 }
                 Ok(Confirmed::Done { to })
             }
-            Ok(write::Done::Taken) => Ok(Confirmed::Taken),
-            Err(Refusal::Over) => Err(AccountError::Over),
-            Err(Refusal::Lost) => Ok(Confirmed::Unproved(Unproved::NoChallenge)),
+            write::Done::Taken => Ok(Confirmed::Taken),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::draft::{Draft, Letter, Refusal};
-use super::start::{Order, Started};
+use super::start::Order;
 use super::{Login, LoginError, SEND_DEADLINE};
 use crate::delivery::{Occasion, OutgoingCode, SendError};
 use crate::domain::challenge::Challenge;
@@ -30,8 +30,19 @@ pub(super) struct Dispatched {
     pub(super) draft: Arc<Draft>,
     /// When the next one may go.
     pub(super) next_send_at: Timestamp,
-    /// What to tell where certainly nobody took it.
-    pub(super) failure: Option<Started>,
+    /// Why certainly nobody took it, where that is so.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Why a message was certainly not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nobody can reach the address.
+    BadAddress,
+    /// Messages over this channel are not wanted.
+    Blocked,
+    /// It is not the person's doing.
+    Undeliverable,
 }
 
 impl Login {
@@ -60,6 +71,7 @@ impl Login {
         let outgoing = OutgoingCode {
             id: draft.delivery.id.clone(),
             to: order.address.clone(),
+            purpose: order.purpose.kind(),
             code: Some(code),
             app_id: order.app_id.clone(),
             app_name: order.app_name.clone(),
@@ -109,17 +121,17 @@ impl Login {
     }
 }
 
-/// What to tell when a message was certainly not taken; nothing when it may have been.
-fn refused(error: &SendError) -> Option<Started> {
+/// Nothing when it may have been taken.
+fn refused(error: &SendError) -> Option<Failure> {
     match error {
-        SendError::BadNumber(_) => Some(Started::BadAddress),
-        SendError::Blocked(_) => Some(Started::Blocked),
+        SendError::BadNumber(_) => Some(Failure::BadAddress),
+        SendError::Blocked(_) => Some(Failure::Blocked),
         SendError::Unroutable(_)
         | SendError::Rejected(_)
         | SendError::Auth(_)
         | SendError::NoFunds(_)
-        | SendError::Throttled(_)
-        | SendError::Temporary(_) => Some(Started::Undeliverable),
+        | SendError::Throttled { .. }
+        | SendError::Temporary(_) => Some(Failure::Undeliverable),
         SendError::Unknown(_) => None,
     }
 }

@@ -217,8 +217,9 @@ impl Login {
 impl Draft {
     /// What its message belongs to.
     pub(super) fn matter(&self, plan: &Plan) -> Matter<'_> {
-        let NewDelivery { challenge, channel, .. } = &self.delivery;
-        Matter { challenge, realm: &self.realm, channel: *channel, reserved: plan.dearest() }
+        let NewDelivery { challenge, channel, resend_of, .. } = &self.delivery;
+        let (reserved, asked_for) = (plan.dearest(), resend_of.is_none());
+        Matter { challenge, realm: &self.realm, channel: *channel, reserved, asked_for }
     }
 
     /// Takes down which way the message is to go, and what it may cost.

@@ -18,6 +18,8 @@ pub(super) struct Matter<'a> {
     pub(super) channel: Channel,
     /// What was taken of the day's money for it.
     pub(super) reserved: Money,
+    /// Whether a person asked for it, and was told how long to wait for another.
+    pub(super) asked_for: bool,
 }
 
 impl Login {
@@ -61,6 +63,7 @@ impl Login {
         let outcome = Outcome { status, provider, provider_id, error: kind, due_at, failed };
         let (id, rate, challenge) = (message.id.clone(), self.limits.per_address, matter.challenge.clone());
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
+        let asked_for = matter.asked_for;
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
         self.store.write_detached("noting a delivery", move |db| {
             let noted = deliveries::note(db, &id, &outcome, now)?;
@@ -68,8 +71,11 @@ impl Login {
                 // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
                 challenges::withdraw_code(db, &challenge, &id)?;
             }
-            if noted && refund {
+            if noted && refund && asked_for {
                 budgets::refund_address(db, &key, rate)?;
+            } else if noted && refund {
+                // It started no wait, and the one that runs belongs to the message that the person did ask for.
+                budgets::refund(db, &key, rate)?;
             }
             if noted && let Some((limit, amount)) = over {
                 budgets::refund_money(db, MONEY_KEY, limit, amount)?;

@@ -10,7 +10,6 @@ use super::dispatch::{Dispatched, Errand};
 use super::draft::Refusal;
 use super::start::{Order, Start};
 use super::{Login, LoginError};
-use crate::config::Trip;
 use crate::delivery::{CallIn, Door, Notice, Progress, Reading, Reply};
 use crate::domain::challenge::{Challenge, State};
 use crate::domain::channel::Channel;
@@ -157,20 +156,23 @@ impl Login {
             return Ok(Resent::Enough);
         }
         failed.extend(lost.provider.clone());
-        let Some(order) = self.another_way(&challenge, &lost, &failed) else { return Ok(Resent::NoOtherWay) };
-        let (realm, address) = (order.realm.clone(), order.address.as_str().to_owned());
+        let (realm, address) = (challenge.realm.clone(), challenge.address.as_str().to_owned());
         let guard = self.store.read(move |db| guards::find(db, &realm, &address)).await?;
         if guard.is_some_and(|guard| guard.opening(now) != Opening::Open) {
             return Ok(Resent::Denied);
         }
-        let errand = Errand { secret: challenge.secret_hash, withheld: false, failed: &failed };
-        Ok(match self.dispatch(&order, &errand, Some(challenge), now).await? {
-            Ok(Dispatched { failure: None, .. }) => Resent::Sent,
-            Ok(Dispatched { failure: Some(_), .. }) => Resent::Undeliverable,
-            Err(Refusal::Changed) => Resent::Over,
-            Err(Refusal::NoOtherWay) => Resent::NoOtherWay,
-            Err(Refusal::Spent(_) | Refusal::OutOfMoney(_) | Refusal::Held(_)) => Resent::Denied,
-        })
+        for order in self.other_ways(&challenge, &lost) {
+            let errand = Errand { secret: challenge.secret_hash, withheld: false, failed: &failed };
+            return Ok(match self.dispatch(&order, &errand, Some(challenge.clone()), now).await? {
+                Ok(Dispatched { failure: None, .. }) => Resent::Sent,
+                Ok(Dispatched { failure: Some(_), .. }) => Resent::Undeliverable,
+                Err(Refusal::Changed) => Resent::Over,
+                // Nothing was written: only the text itself says who can carry it.
+                Err(Refusal::NoOtherWay) => continue,
+                Err(Refusal::Spent(_) | Refusal::OutOfMoney(_) | Refusal::Held(_)) => Resent::Denied,
+            });
+        }
+        Ok(Resent::NoOtherWay)
     }
 
     async fn circumstances(&self, id: &ChallengeId) -> Result<Circumstances, LoginError> {
@@ -195,25 +197,24 @@ impl Login {
         youngest && self.is_waiting(challenge)
     }
 
-    /// The next provider of the channel, or else the next channel that has one.
-    fn another_way(&self, challenge: &Challenge, lost: &Lost, without: &[String]) -> Option<Order> {
-        let leads = |channel: &Channel| {
-            let (to, app_id, locale) = (&challenge.address, &challenge.app_id, &lost.locale);
-            self.courier.offers_without(&Trip { channel: *channel, to, app_id, locale }, without)
-        };
-        let app = self.apps.find(&challenge.app_id)?;
+    /// The same channel again, by another provider; then every other channel of the app.
+    fn other_ways(&self, challenge: &Challenge, lost: &Lost) -> Vec<Order> {
+        let Some(app) = self.apps.find(&challenge.app_id) else { return Vec::new() };
         let others = self.channels(app, &challenge.address).into_iter();
         let others = others.filter(|channel| *channel != lost.channel);
-        let channel = std::iter::once(lost.channel).chain(others).find(leads)?;
-        let start = Start {
-            dialect: challenge.dialect,
-            app_id: challenge.app_id.clone(),
-            address: challenge.address.clone(),
-            channel: Some(channel),
-            languages: vec![lost.locale.clone()],
-            client: ClientIp::of_key(&lost.network)?,
+        let order = |channel| {
+            let start = Start {
+                dialect: challenge.dialect,
+                app_id: challenge.app_id.clone(),
+                address: challenge.address.clone(),
+                channel: Some(channel),
+                languages: vec![lost.locale.clone()],
+                client: ClientIp::of_key(&lost.network)?,
+            };
+            let order = self.order(challenge.purpose.clone(), start).ok()?;
+            Some(Order { resend_of: Some(lost.id.clone()), ..order })
         };
-        Some(Order { resend_of: Some(lost.id.clone()), ..self.order(challenge.purpose.clone(), start).ok()? })
+        std::iter::once(lost.channel).chain(others).filter_map(order).collect()
     }
 }
 
@@ -222,7 +223,7 @@ fn report(door: &Door<'_>, notice: &Notice) -> Option<Report> {
     let (status, error, resend) = match notice.progress() {
         Progress::Accepted => (Status::Accepted, None, false),
         Progress::Delivered => (Status::Delivered, None, false),
-        Progress::Failed { kind, allows_another } => (Status::Failed, Some(kind), allows_another),
+        Progress::Failed { kind, allows_another } => (Status::Failed, Some(kind.into()), allows_another),
     };
     let named = door.message.as_ref().or(notice.reference.as_ref()).cloned().map(Named::Ours);
     Some(Report {

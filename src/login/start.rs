@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use super::dispatch::{Dispatched, Errand};
+use super::dispatch::{Dispatched, Errand, Failure};
 use super::draft::{Refusal, address_key};
 use super::{Login, LoginError, Wait};
-use crate::config::App;
+use crate::config::{App, Trip};
+use crate::delivery::{Occasion, Text};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, State};
 use crate::domain::channel::Channel;
+use crate::domain::code::Code;
 use crate::domain::guard::{Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::network::ClientIp;
 use crate::domain::purpose::Purpose;
+use crate::domain::segments::is_gsm7;
 use crate::domain::time::Timestamp;
 use crate::store::AnyConnection;
 use crate::store::budgets::Budget;
@@ -61,7 +64,7 @@ pub(super) struct Order {
     pub(super) realm: String,
     pub(super) address: Address,
     pub(super) channel: Channel,
-    /// Those that lead to the address, in the order of the app.
+    /// Those that the app offers to such an address, in its order.
     pub(super) channels: Vec<Channel>,
     pub(super) languages: Vec<String>,
     pub(super) client: ClientIp,
@@ -92,9 +95,9 @@ pub enum Started {
     /// Nobody can reach this address.
     BadAddress,
     /// The person or the carrier does not want messages over this channel.
-    Blocked,
+    Blocked(Others),
     /// No provider took it. The address has its send back.
-    Undeliverable,
+    Undeliverable(Others),
     /// There is no such challenge, or it is over.
     NoChallenge,
 }
@@ -111,11 +114,20 @@ impl Started {
             Self::ChannelNotOffered => "channel_not_offered",
             Self::NotServed => "not_served",
             Self::BadAddress => "bad_address",
-            Self::Blocked => "blocked",
-            Self::Undeliverable => "undeliverable",
+            Self::Blocked(_) => "blocked",
+            Self::Undeliverable(_) => "undeliverable",
             Self::NoChallenge => "no_challenge",
         }
     }
+}
+
+/// The channels that a code could take instead.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    /// In the order of the app.
+    pub channels: Vec<Channel>,
+    /// Until one may be sent.
+    pub next_send: Duration,
 }
 
 /// A code that is on its way, or may be.
@@ -249,10 +261,31 @@ impl Login {
         Ok(order)
     }
 
-    /// The channels that lead to an address, in the order of the app.
+    /// The channels that an app offers to such an address, in its order.
     pub(super) fn channels(&self, app: &App, address: &Address) -> Vec<Channel> {
         let fits = |channel: &Channel| matches!(address, Address::Email(_)) == (*channel == Channel::Email);
         app.channels.iter().copied().filter(fits).filter(|channel| self.courier.offers(*channel)).collect()
+    }
+
+    /// Those channels by which another code would have anybody to take it now, in a language.
+    fn leading(&self, order: &Order, locale: &str) -> Vec<Channel> {
+        let leads = |channel: &Channel| {
+            let trip = Trip { channel: *channel, to: &order.address, app_id: &order.app_id, locale };
+            self.courier.leads(&trip, || is_gsm7(&self.sample(order, *channel).body))
+        };
+        order.channels.iter().copied().filter(leads).collect()
+    }
+
+    /// A message like those to come. Its code is nobody's.
+    fn sample(&self, order: &Order, channel: Channel) -> Text {
+        self.messages.write(&Occasion {
+            app_id: &order.app_id,
+            app_name: &order.app_name,
+            channel,
+            languages: &order.languages,
+            code: &Code::generate(&*self.entropy, self.otp.length),
+            lifetime: self.otp.lifetime,
+        })
     }
 
     /// Writes a code down and sends it. None: the challenge is not what was read any more.
@@ -293,7 +326,7 @@ impl Login {
             match self.dispatch(start, &errand, current.challenge, now).await? {
                 Ok(dispatched) => dispatched,
                 Err(Refusal::Changed) => return Ok(None),
-                Err(Refusal::NoOtherWay) => return Ok(Some(Started::Undeliverable)),
+                Err(Refusal::NoOtherWay) => return Ok(Some(Started::Undeliverable(Others::default()))),
                 Err(Refusal::Held(free_at)) => return Ok(Some(Started::TooSoon(Wait::until(free_at, now)))),
                 Err(Refusal::Spent(until) | Refusal::OutOfMoney(until)) => {
                     // Somebody may have been quicker by a moment: then their code is the one that is valid.
@@ -301,15 +334,25 @@ impl Login {
                     return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
                 }
             };
+        let mut channels = self.leading(start, &draft.delivery.locale);
         if let Some(failure) = failure {
-            return Ok(Some(failure));
+            channels.retain(|channel| *channel != start.channel);
+            return Ok(Some(match failure {
+                Failure::BadAddress => Started::BadAddress,
+                Failure::Blocked => {
+                    Started::Blocked(Others { channels, next_send: next_send_at.wait_from(now) })
+                }
+                Failure::Undeliverable => {
+                    Started::Undeliverable(Others { channels, next_send: Duration::ZERO })
+                }
+            }));
         }
         Ok(Some(Started::Sent(Box::new(Sent {
             challenge: draft.delivery.challenge.clone(),
             secret: secret.cloned(),
             channel: start.channel,
             to: start.address.masked(),
-            channels: start.channels.clone(),
+            channels,
             next_send: next_send_at.wait_from(now),
             next_guess: match opening {
                 Opening::At(at) => at.wait_from(now),

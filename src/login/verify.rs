@@ -173,7 +173,10 @@ impl Login {
                 };
                 self.mint(ready, &realm).await
             }
-            Ok(Consumed::Asked(since)) => {
+            Ok(Consumed::Asked(since, carried)) => {
+                if let Some(carried) = carried {
+                    self.tell_used(&challenge.address, message, carried, given);
+                }
                 Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }))
             }
             Err(Missed) => Ok(Verified::NoChallenge),
@@ -277,7 +280,7 @@ enum Consumed {
         carried: Option<Carried>,
     },
     /// The account was last used then; whose it is, is to be asked.
-    Asked(Timestamp),
+    Asked(Timestamp, Option<Carried>),
 }
 
 /// What is known of the address, and the message that the code came with.
@@ -349,7 +352,7 @@ impl Acceptance {
                 let lease_until = Timestamp::from_millis(0);
                 let consumption =
                     Consumption { channel, user: holder.user, lease_until, ..self.consumption.clone() };
-                (consumption, Consumed::Asked(since))
+                (consumption, Consumed::Asked(since, carried.clone()))
             }
         };
         self.right.use_up(&consumption, carried.as_ref(), now).run(Once::within(db))?;

@@ -189,6 +189,16 @@ pub fn credit_network<'a>(key: String, unverified: Rate, now: Timestamp) -> Step
     )
 }
 
+/// Gives a plain budget one back.
+///
+/// # Errors
+/// The database's.
+pub fn refund(db: &mut AnyConnection, key: &str, rate: Rate) -> Result<(), Error> {
+    let refund =
+        diesel::update(dsl::budgets.find(key)).set(dsl::arrival.eq(dsl::arrival - rate.interval_ms()));
+    found_its_row!(db, refund, dsl::arrival).map(|_| ())
+}
+
 /// Gives an address its send back, and ends the wait behind it: the fault was a provider's.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{found_its_row, prepared};
+use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::deliveries::dsl;
 use super::steps::{Step, change};
 use crate::domain::address::Address;
@@ -104,7 +104,7 @@ pub fn insert(new: &NewDelivery) -> Step<'_> {
     change!(diesel::insert_into(dsl::deliveries).values(row))
 }
 
-/// Notes what became of a pending message. One that was reported meanwhile is left as it is.
+/// Notes what became of a pending message; then what its taker reported meanwhile counts, too.
 ///
 /// # Errors
 /// The database's.
@@ -115,18 +115,30 @@ pub fn note(
     now: Timestamp,
 ) -> Result<bool, Error> {
     // In the text: see `named_by!` in challenges.rs.
-    let is_pending = diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'pending'");
-    let pending = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(is_pending);
-    let change = (
-        dsl::status.eq(outcome.status.as_str()),
-        dsl::provider.eq(&outcome.provider),
-        dsl::provider_id.eq(&outcome.provider_id),
-        dsl::error.eq(outcome.error),
-        dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
-        dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
-        dsl::updated_at.eq(now.as_millis()),
-    );
-    found_its_row!(db, diesel::update(pending).set(change), dsl::updated_at)
+    let is_pending = || diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'pending'");
+    let pending = || dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(is_pending());
+    let change = || {
+        (
+            dsl::status.eq(outcome.status.as_str()),
+            dsl::provider.eq(&outcome.provider),
+            dsl::provider_id.eq(&outcome.provider_id),
+            dsl::error.eq(outcome.error),
+            dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
+            dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
+            dsl::updated_at.eq(now.as_millis()),
+        )
+    };
+    let unreported = pending().filter(dsl::early_reports.is_null());
+    if found_its_row!(db, diesel::update(unreported).set(change()), dsl::updated_at)? {
+        return Ok(true);
+    }
+    let row = dsl::deliveries.find(id.as_str());
+    let reported = diesel::update(pending()).set(change());
+    let noted: Option<Option<String>> = changed_row!(db, reported, dsl::early_reports, row)?;
+    if let Some(early) = &noted {
+        super::reports::settle(db, id, early.as_deref(), now)?;
+    }
+    Ok(noted.is_some())
 }
 
 /// The providers that did not take a message of a challenge.

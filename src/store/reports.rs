@@ -1,13 +1,19 @@
 //! What gateways report of messages, and the messages that did not arrive.
 //!
-//! Guarantees: a report never moves a message back, comes from the provider that sent it or moves nothing, and is the
-//! same however often and in whichever order it comes. Who takes an overdue message on has it alone.
+//! Guarantees: a report never moves a message back, comes from the provider that took it or moves nothing, and is the
+//! same however often and in whichever order it comes: also where it comes before it is noted who took the message.
+//! Who takes an overdue message on has it alone.
+
+mod early;
+
+use std::borrow::Cow;
 
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
+pub(super) use self::early::settle;
 use super::connection::{AnyConnection, on_each};
 use super::deliveries::Status;
 use super::prepared::{changed_row, found_its_row};
@@ -40,9 +46,9 @@ impl Status {
     /// The ranks that a report of this moves up from.
     fn reached_from(self) -> std::ops::Range<i32> {
         match self {
-            Self::Failed => 0..3,
-            Self::Delivered => 0..4,
-            // Of one that is being sent the sender says so itself, and notes more.
+            // None moves one that is being sent: it is not known yet who takes it.
+            Self::Failed => 1..3,
+            Self::Delivered => 1..4,
             Self::Accepted => 1..2,
             Self::Pending | Self::Unknown | Self::Withheld => 0..0,
         }
@@ -74,22 +80,29 @@ pub struct Report {
     /// Accepted, delivered or failed.
     pub status: Status,
     /// The kind of failure.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
     /// Whether another message may be sent in its place: where it failed, and that can help.
     pub resend: bool,
 }
 
-/// Moves the message that a report names, as [`Status::moves_to`] says; whether it did.
+/// Moves the message that a report names, as [`Status::moves_to`] says, or keeps the report until it is known who took
+/// the message; whether it did.
 ///
 /// # Errors
 /// The database's.
 pub fn receive(db: &mut AnyConnection, report: &Report, now: Timestamp) -> Result<bool, Error> {
+    // In this order: what is noted between the two is moved by the second.
+    Ok(early::keep(db, report, now)? || apply(db, report, now)?)
+}
+
+fn apply(db: &mut AnyConnection, report: &Report, now: Timestamp) -> Result<bool, Error> {
     let at = now.as_millis();
     let from = report.status.reached_from();
     let rank = || diesel::dsl::sql::<Integer>(RANK);
     let behind = rank().ge(from.start).and(rank().lt(from.end));
-    // A message that is being sent has no provider yet.
-    let sent_by = dsl::provider.is_null().or(dsl::provider.eq(&report.provider));
+    // Where it was never noted who took it, whoever brought it did; who failed may have been one of several.
+    let brought = (report.status != Status::Failed).into_sql::<Bool>();
+    let taken_by = dsl::provider.eq(&report.provider).or(dsl::provider.is_null().and(brought));
     let due = (report.status == Status::Failed && report.resend).then_some(at);
     let due_at = case_when((report.status == Status::Accepted).into_sql::<Bool>(), dsl::due_at)
         .otherwise(due.into_sql::<Nullable<BigInt>>());
@@ -100,14 +113,14 @@ pub fn receive(db: &mut AnyConnection, report: &Report, now: Timestamp) -> Resul
         .otherwise(dsl::failed_providers);
     let change = (
         dsl::status.eq(report.status.as_str()),
-        dsl::error.eq(report.error),
+        dsl::error.eq(report.error.as_deref()),
         dsl::provider.eq(&report.provider),
         dsl::failed_providers.eq(failed_providers),
         dsl::due_at.eq(due_at),
         dsl::reported_at.eq(at),
         dsl::updated_at.eq(at),
     );
-    let moved = dsl::deliveries.filter(behind).filter(sent_by);
+    let moved = dsl::deliveries.filter(behind).filter(taken_by);
     match &report.message {
         Named::Ours(id) => {
             let named = moved.filter(dsl::id.eq(id.as_str()));
@@ -203,8 +216,6 @@ mod tests {
     #[test]
     fn a_report_moves_a_message_forward_or_not_at_all() {
         let moves = [
-            (Pending, Failed),
-            (Pending, Delivered),
             (Unknown, Accepted),
             (Unknown, Failed),
             (Unknown, Delivered),

@@ -70,6 +70,7 @@ diesel::table! {
         due_at -> Nullable<BigInt>,
         reported_at -> Nullable<BigInt>,
         failed_providers -> Nullable<Text>,
+        early_reports -> Nullable<Text>,
     }
 }
 

@@ -14,6 +14,7 @@ use latchkey::delivery::{self, OutgoingCode, Provider, SendError, Text};
 use latchkey::domain::address::Address;
 use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::MessageId;
+use latchkey::domain::purpose::Purpose;
 use zeroize::Zeroizing;
 
 use crate::harness::{Backend, Database, TestApp};
@@ -125,6 +126,7 @@ fn message(text: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+14155552671").expect("a number"),
+        purpose: Purpose::LOGIN,
         code: Code::parse("482913", CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),

@@ -1,15 +1,23 @@
 //! What gateways report of messages: who may, and what it changes.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use latchkey::config::Config;
+use latchkey::delivery::{Board, Callbacks, Receipts};
+use latchkey::domain::pepper::Peppers;
+use latchkey::domain::receipt::PathKeys;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use crate::harness::app::PHONE;
+use crate::harness::app::{PHONE, now};
 use crate::harness::gateway::{Posted, SECRET};
 use crate::harness::reports::{Pair, path, report, says, signed};
-use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both};
+use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both, wire};
 
 /// A message on its way, once its sender has noted that.
 async fn sent(app: &TestApp, pair: &Pair, database: &Database) -> Posted {
@@ -29,6 +37,19 @@ async fn until(database: &Database, wanted: &str) {
 
 fn status(database: &Database) -> String {
     database.texts("SELECT status AS t FROM deliveries ORDER BY created_at LIMIT 1").concat()
+}
+
+/// Status, provider and error of a message.
+fn became(database: &Database, id: &str) -> String {
+    let row = "status || ' ' || coalesce(provider, '-') || ' ' || coalesce(error, '-')";
+    database.texts(&format!("SELECT {row} AS t FROM deliveries WHERE id = '{id}'")).concat()
+}
+
+/// Looks until the sender of a message has said what became of it.
+async fn noted(database: &Database, id: &str) {
+    while became(database, id).starts_with("pending") {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Everything that a report could change.
@@ -228,18 +249,97 @@ on_both! {
 }
 
 on_both! {
-    async fn a_report_that_is_quicker_than_the_gateways_answer_is_kept(database) {
+    async fn a_report_that_is_quicker_than_the_note_counts_once_that_is_there(database) {
+        for (index, said, becomes) in [(0, "delivered", "delivered first -"), (1, "failed", "failed first undelivered")] {
+            let pair = Pair::start().await;
+            let turn = Arc::new(Semaphore::new(0));
+            pair.first.set(Manner::accepts().when(&turn));
+            let app = pair.builder(&database, "").seed(7 + index).start();
+            let phone = format!("1201555010{index}");
+            let (started, id) = tokio::join!(app.start_login(&phone), async {
+                let posted = pair.first.after(0).await;
+                says(&app, &posted, "accepted").await;
+                says(&app, &posted, said).await;
+                assert_eq!(became(&database, &posted.id), "pending - -", "its sender says first who took it");
+                turn.add_permits(1);
+                posted.id
+            });
+            assert!(started.is_ok());
+            noted(&database, &id).await;
+            assert_eq!(became(&database, &id), becomes);
+            let theirs = format!("SELECT provider_id AS t FROM deliveries WHERE id = '{id}'");
+            assert_eq!(database.texts(&theirs), ["theirs"], "nothing of the note is lost");
+            assert_eq!(database.count("deliveries WHERE due_at IS NOT NULL"), i64::from(said == "failed"), "{said}");
+            app.stop().await;
+        }
+    }
+}
+
+on_both! {
+    async fn who_refused_a_message_cannot_fail_it_for_the_one_that_took_it(database) {
         let pair = Pair::start().await;
-        pair.first.set(Manner::Silent);
+        let turn = Arc::new(Semaphore::new(0));
+        pair.first.set(Manner::refuses());
+        pair.second.set(Manner::accepts().when(&turn));
         let app = pair.builder(&database, "").start();
-        let (_, ()) = tokio::join!(app.start_login(PHONE), async {
-            let posted = pair.first.after(0).await;
-            says(&app, &posted, "accepted").await;
-            assert_eq!(status(&database), "pending", "its sender says so itself");
-            says(&app, &posted, "delivered").await;
+        let (started, id) = tokio::join!(app.start_login(PHONE), async {
+            let taken = pair.second.after(0).await;
+            let refused = pair.first.posted()[0].clone();
+            says(&app, &refused, "failed").await;
+            assert_eq!(became(&database, &taken.id), "pending - -");
+            assert_eq!(app.login.resend_overdue().await.expect("a store"), [], "it is on its way");
+            turn.add_permits(1);
+            taken.id
         });
-        assert_eq!(status(&database), "delivered");
-        assert_eq!(database.texts("SELECT provider AS t FROM deliveries"), ["first"]);
+        assert!(started.is_ok());
+        noted(&database, &id).await;
+        assert_eq!(became(&database, &id), "accepted second -");
+        assert_eq!(database.texts("SELECT failed_providers AS t FROM deliveries"), ["first"]);
+        assert_eq!(database.audited("code.failed_over"), 1);
+        assert_eq!(app.login.resend_overdue().await.expect("a store"), [], "nobody pays twice");
+        says(&app, &pair.first.posted()[0], "failed").await;
+        assert_eq!(became(&database, &id), "accepted second -", "nor later");
+        assert_eq!((pair.first.posted().len(), pair.second.posted().len()), (1, 1));
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_quick_report_costs_nobody_the_money_that_was_not_spent(database) {
+        let pair = Pair::start().await;
+        let turn = Arc::new(Semaphore::new(0));
+        pair.first.set(Manner::accepts().when(&turn));
+        let app = pair
+            .builder(&database, "")
+            .set("limits.spend_per_day", 10)
+            .set("prices.first.default", 0.01)
+            .set("prices.second.default", 1)
+            .start();
+        let (started, id) = tokio::join!(app.start_login(PHONE), async {
+            let posted = pair.first.after(0).await;
+            says(&app, &posted, "delivered").await;
+            turn.add_permits(1);
+            posted.id
+        });
+        assert!(started.is_ok());
+        noted(&database, &id).await;
+        let spent = database.number("SELECT arrival AS n FROM budgets WHERE key = 'money'") - now().as_millis();
+        let day = 24 * 60 * 60 * 1000;
+        assert_eq!(spent, day / 1000, "a cent of ten, not what the dearest would have taken");
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_message_that_nobody_noted_is_delivered_where_one_says_so_and_never_failed(database) {
+        let pair = Pair::start().await;
+        let app = pair.builder(&database, "").start();
+        let posted = sent(&app, &pair, &database).await;
+        database.execute("UPDATE deliveries SET status = 'unknown', provider = NULL, provider_id = NULL");
+        says(&app, &posted, "failed").await;
+        assert_eq!(became(&database, &posted.id), "unknown - -", "another may have taken it");
+        says(&app, &posted, "delivered").await;
+        assert_eq!(became(&database, &posted.id), "delivered first -");
         app.stop().await;
     }
 }
@@ -288,11 +388,42 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn silence_says_nothing_of_a_gateway_whose_console_may_hold_no_address(database) {
+        let answer = json!({"SMSMessageData": {"Recipients": [{"statusCode": 101, "messageId": "ATPid_1"}]}});
+        let gateway = FakeGateway::start(Manner::json("201 Created", &answer.to_string())).await;
+        let provider = format!(
+            "[providers.at]\nrecipe = \"africastalking\"\nbase_url = {:?}\nusername = \"u\"\napi_key = \"k\"\n\
+             [routes.sms]\ndefault = [\"at\"]\npatience = \"20s\"",
+            gateway.url()
+        );
+        let app = TestApp::builder(&database).config(&provider).real_providers().start();
+        assert!(app.start_login(PHONE).await.is_ok());
+        until(&database, "accepted").await;
+        let waited_for = "deliveries WHERE due_at IS NOT NULL";
+        assert_eq!(database.count(waited_for), 0, "nobody knows whether it reports at all");
+        let report = app.request(Method::POST, &path(&database, "at", None)).body("id=ATPid_1&status=Buffered");
+        assert_eq!(app.send(report).await.status, 200);
+        assert!(app.start_login("12015550123").await.is_ok());
+        wire::until("the second note", || database.count("deliveries WHERE status = 'accepted'") == 2).await;
+        assert_eq!(database.count(waited_for), 1, "now it is known");
+        app.stop().await;
+    }
+}
+
+/// What the server makes of providers that report.
+fn receipts(providers: &str, public_url: &str, board: &Arc<Board>) -> Receipts {
+    let document = providers.parse().expect("TOML");
+    let config =
+        Config::parse(document, "a test", &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+    let keys = PathKeys::new(&Peppers::parse(&format!("k1 {}", "ab".repeat(32))).expect("a pepper"));
+    let callbacks = Arc::new(Callbacks::new(public_url.parse().expect("a URL"), keys));
+    Receipts::new(&config.providers, callbacks, Arc::clone(board)).expect("receipts")
+}
+
 /// Where the gateway is outside and we are not, it is told no address that it cannot reach.
-#[tokio::test]
-async fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
-    use latchkey::delivery::{Callbacks, Receipts};
-    use latchkey::domain::{pepper::Peppers, receipt::PathKeys};
+#[test]
+fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
     for (public_url, base_url, expected) in [
         ("https://login.example.com", "https://api.example.com", true),
         ("https://login.example.com", "http://127.0.0.1:1", true),
@@ -302,16 +433,28 @@ async fn a_gateway_is_told_an_address_only_where_it_can_reach_it() {
     ] {
         let provider =
             format!("[providers.a]\nrecipe = \"webhook\"\nbase_url = {base_url:?}\nsecret = {SECRET:?}");
-        let config = latchkey::config::Config::parse(
-            provider.parse().expect("TOML"),
-            "a test",
-            &std::collections::BTreeMap::new(),
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
-        let keys = PathKeys::new(&Peppers::parse(&format!("k1 {}", "ab".repeat(32))).expect("a pepper"));
-        let callbacks = std::sync::Arc::new(Callbacks::new(public_url.parse().expect("a URL"), keys));
-        let receipts = Receipts::new(&config.providers, callbacks).expect("receipts");
+        let receipts = receipts(&provider, public_url, &Arc::default());
         assert_eq!(receipts.are_expected("a"), expected, "{public_url} {base_url}");
         assert!(!receipts.are_expected("b"));
+    }
+}
+
+#[test]
+fn no_report_is_expected_of_a_gateway_that_cannot_prove_to_be_itself() {
+    for (topic, expected) in
+        [("", false), ("receipts_topic = \"arn:aws:sns:eu-west-1:123456789012:sms\"", true)]
+    {
+        let provider = format!(
+            "[providers.a]\nrecipe = \"aws_end_user_messaging\"\nregion = \"eu-west-1\"\naccess_key_id = \"id\"\n\
+             secret_access_key = \"key\"\nsender = \"+14155552672\"\n\
+             base_url = \"https://sms-voice.eu-west-1.amazonaws.com\"\n{topic}\n\
+             [providers.a.vars]\ndlt_entity_id = \"\"\ndlt_template_id = \"\""
+        );
+        let board = Arc::new(Board::default());
+        let receipts = receipts(&provider, "https://login.example.com", &board);
+        assert!(!receipts.are_expected("a"), "its console may hold no address");
+        // As before a change of the configuration.
+        board.note_report("a");
+        assert_eq!(receipts.are_expected("a"), expected, "{topic}");
     }
 }

@@ -6,9 +6,9 @@ use latchkey::login::Resent;
 use serde_json::json;
 
 use crate::harness::app::{APP, PHONE};
-use crate::harness::gateway::Posted;
+use crate::harness::gateway::{Posted, SECRET};
 use crate::harness::reports::{Pair, report, says};
-use crate::harness::{Database, Manner, TestApp, on_both};
+use crate::harness::{Database, FakeGateway, Manner, TestApp, on_both};
 
 const PATIENT: &str = "patience = \"20s\"";
 
@@ -189,6 +189,26 @@ on_both! {
 }
 
 on_both! {
+    async fn a_code_that_nobody_asked_for_and_nobody_took_ends_nobodys_wait(database) {
+        let pair = Pair::start().await;
+        let app = pair.builder(&database, "").start();
+        let posted = start(&app, &pair, &database).await;
+        let told = "SELECT ready_at AS n FROM budgets WHERE key LIKE 'to:%'";
+        let spent = "SELECT arrival AS n FROM budgets WHERE key LIKE 'to:%'";
+        let before = (database.number(told), database.number(spent));
+        pair.second.set(Manner::refuses());
+        says(&app, &posted, "failed").await;
+        assert_eq!(look(&app).await, [Resent::Undeliverable]);
+        settle(&database, 2).await;
+        assert_eq!((database.number(told), database.number(spent)), before, "it is given back, and the wait goes on");
+        let again = app.start_login(PHONE).await;
+        assert!(again.is_ok(), "{again:?}");
+        assert_eq!(pair.first.posted().len(), 1, "it is too soon");
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn a_budget_that_is_used_up_lets_no_code_out_again(database) {
         let pair = Pair::start().await;
         let app = pair.builder(&database, "").set("limits.per_app", "1/24h").start();
@@ -221,6 +241,35 @@ on_both! {
         says(&app, &pair.first.after(1).await, "failed").await;
         assert_eq!(look(&app).await, [Resent::Undeliverable]);
         assert_eq!((pair.first.posted().len(), pair.second.posted().len()), (2, 2));
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn where_the_next_provider_cannot_write_the_text_the_next_channel_carries_the_code(database) {
+        let recipes = database.file("recipes");
+        std::fs::create_dir(&recipes).expect("our folder");
+        let caller = include_str!("../../providers/webhook.toml").replace("id       = \"webhook\"", "id = \"caller\"");
+        let caller = caller.replace("channel  = \"sms\"", "channel = \"voice\"");
+        std::fs::write(recipes.join("caller.toml"), caller).expect("our folder");
+        let pair = Pair::start().await;
+        let voice = FakeGateway::start(Manner::accepts()).await;
+        let app = pair
+            .builder(&database, "")
+            .set("providers_dir", recipes.display().to_string())
+            .set("providers.second.charset", "gsm7")
+            .set("providers.caller.recipe", "caller")
+            .set("providers.caller.base_url", voice.url())
+            .set("providers.caller.secret", SECRET)
+            .start();
+        let login = json!({"app_id": APP, "phone": format!("+{PHONE}"), "locale": "ru"});
+        assert_eq!(app.post_json("/v1/login", &login).await.status, 202);
+        settle(&database, 1).await;
+        let posted = pair.first.after(0).await;
+        assert_eq!(posted.get("locale"), "ru");
+        says(&app, &posted, "failed").await;
+        assert_eq!(look(&app).await, [Resent::Sent]);
+        assert_eq!((pair.second.posted().len(), voice.posted().len()), (0, 1));
         app.stop().await;
     }
 }

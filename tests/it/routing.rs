@@ -124,21 +124,51 @@ on_both! {
     }
 }
 
+/// `caller`, too, which reads codes out.
+fn with_caller<'a>(builder: Builder<'a>, database: &Database, caller: &FakeGateway) -> Builder<'a> {
+    let recipes = database.file("recipes");
+    std::fs::create_dir(&recipes).expect("our folder");
+    let voice = include_str!("../../providers/webhook.toml")
+        .replace("id       = \"webhook\"", "id = \"caller\"")
+        .replace("channel  = \"sms\"", "channel = \"voice\"");
+    std::fs::write(recipes.join("caller.toml"), voice).expect("our folder");
+    builder
+        .set("providers_dir", recipes.display().to_string())
+        .set("providers.caller.recipe", "caller")
+        .set("providers.caller.base_url", caller.url())
+        .set("providers.caller.secret", SECRET)
+}
+
 on_both! {
-    async fn an_app_says_in_which_order_channels_are_offered(database) {
-        let recipes = database.file("recipes");
-        std::fs::create_dir(&recipes).expect("our folder");
-        let voice = include_str!("../../providers/webhook.toml")
-            .replace("id       = \"webhook\"", "id = \"caller\"")
-            .replace("channel  = \"sms\"", "channel = \"voice\"");
-        std::fs::write(recipes.join("caller.toml"), voice).expect("our folder");
+    async fn next_offers_the_channels_that_lead_to_the_number_also_where_one_failed(database) {
         let caller = FakeGateway::start(Manner::accepts()).await;
         let scene = Scene::start(&database, |builder| {
-            builder
-                .set("providers_dir", recipes.display().to_string())
-                .set("providers.caller.recipe", "caller")
-                .set("providers.caller.base_url", caller.url())
-                .set("providers.caller.secret", SECRET)
+            with_caller(builder, &database, &caller).set("providers.caller.countries", vec!["IN"])
+        }).await;
+        let log_in = |phone: &'static str| {
+            let scene = &scene;
+            async move { scene.v1("/v1/login", &json!({"app_id": APP, "phone": phone})).await }
+        };
+        assert_eq!(log_in("+12015550101").await.get("next"), json!({"sms": 60, "check": 0}), "it calls India alone");
+        assert_eq!(log_in("+919876543210").await.get("next"), json!({"sms": 60, "voice": 60, "check": 0}));
+        for gateway in [&scene.one, &scene.two] {
+            gateway.set(Manner::refuses());
+        }
+        let failed = log_in("+919876543211").await;
+        assert_eq!((failed.get("code"), failed.get("next")), (json!("undeliverable"), json!({"voice": 0})));
+        assert_eq!(log_in("+12015550102").await.get("next"), json!({}));
+        scene.one.set(Manner::json("200 OK", r#"{"outcome":"blocked"}"#));
+        let blocked = log_in("+919876543212").await;
+        assert_eq!((blocked.get("code"), blocked.get("next")), (json!("messages_blocked"), json!({"voice": 60})));
+        scene.app.stop().await;
+    }
+}
+
+on_both! {
+    async fn an_app_says_in_which_order_channels_are_offered(database) {
+        let caller = FakeGateway::start(Manner::accepts()).await;
+        let scene = Scene::start(&database, |builder| {
+            with_caller(builder, &database, &caller)
                 .config("[[apps]]\nid = \"calls\"\nname = \"C\"\nchannels = [\"voice\", \"sms\"]\n\
                          [[apps]]\nid = \"texts\"\nname = \"T\"\n[[apps]]\nid = \"only\"\nname = \"O\"\nchannels = [\"sms\"]\n")
         }).await;

@@ -14,13 +14,14 @@ use latchkey::delivery::{self, OutgoingCode, Provider, Receipt, SendError, Text}
 use latchkey::domain::address::Address;
 use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::MessageId;
+use latchkey::domain::purpose::Purpose;
 
 use crate::harness::smtp::{CONTENT, Fault, GREETING, Security, Sink};
 
 const CODE: &str = "654321";
 const TO: &str = "ann.lee+x@mail.example";
 
-fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildError> {
+fn build(text: &str) -> Result<Arc<dyn Provider>, delivery::BuildErrors> {
     let config = Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new())
         .unwrap_or_else(|error| panic!("{error}"));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(crate::harness::app::now()));
@@ -45,6 +46,7 @@ fn message(locale: &str, subject: &str, body: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse(TO).expect("a mailbox"),
+        purpose: Purpose::LOGIN,
         code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),

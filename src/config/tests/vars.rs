@@ -35,6 +35,30 @@ fn the_first_word_that_is_set_for_a_message_goes_before_the_one_for_all() {
 }
 
 #[test]
+fn a_word_for_logins_serves_other_purposes_where_nothing_else_is_said_of_them() {
+    let text = format!(
+        "{MSG91}[[providers.india.vars_for]]\npurposes = [\"change_phone\"]\nlocales = [\"hi\"]\ntemplate_id = \"change\"\n\
+         [[providers.india.vars_for]]\npurposes = [\"login\"]\ntemplate_id = \"login\"\n"
+    );
+    let word = |text: &str, purpose, locale| {
+        let config = parse(text).expect("each purpose has a word");
+        let ProviderConfig::Recipe(provider) = &config.providers["india"] else { panic!("another kind") };
+        let kind = Kind { purpose, locale, country: None };
+        provider.vars.get("template_id", kind).expect("a word").to_owned()
+    };
+    assert_eq!(word(&text, "login", "hi"), "login");
+    assert_eq!(word(&text, "change_phone", "hi"), "change");
+    assert_eq!(
+        (word(&text, "change_phone", "en"), word(&text, "link_email", "hi")),
+        ("login".into(), "login".into())
+    );
+    let all = text.replace(MSG91, &format!("{MSG91}vars = {{ template_id = \"all\" }}\n"));
+    assert_eq!((word(&all, "login", "en"), word(&all, "link_email", "en")), ("login".into(), "all".into()));
+    let problem = only_problem(&text.replace("\"login\"]", "\"link_email\"]"));
+    assert!(problem.contains("a message (login, "), "{problem}");
+}
+
+#[test]
 fn a_word_that_a_message_would_lack_is_a_problem_at_the_start() {
     let problem = only_problem(MSG91);
     assert!(

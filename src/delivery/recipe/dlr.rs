@@ -176,6 +176,11 @@ impl Dlr {
         names
     }
 
+    /// Whether, with these settings, any call can prove to be the gateway's.
+    pub(crate) fn can_be_proved(&self, settings: &Settings) -> bool {
+        self.verify.can_succeed(settings)
+    }
+
     /// Whether it is called like this.
     pub(crate) fn takes(&self, method: Method) -> bool {
         let greets = matches!(self.handshake, Handshake::Hub { .. }) && method == Method::Get;

@@ -4,6 +4,7 @@
 //! sent is unknown, never temporary. No error and no log holds a URL, a secret or the code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use minijinja::value::Value;
@@ -13,7 +14,7 @@ use super::answer::{Answer, Outcome, Verdict};
 use super::auth::Occasion;
 use super::context::{Standing, Subject, Used};
 use crate::ambient::Clock;
-use crate::config::{Charset, PURPOSES, RecipeProvider, SettingValue};
+use crate::config::{Charset, RecipeProvider, SettingValue};
 use crate::delivery::{Callbacks, OutgoingCode, Provider, Receipt, SendError, UsedCode};
 use crate::domain::channel::Channel;
 use crate::domain::code::Code;
@@ -131,7 +132,7 @@ impl Gateway {
             title: &message.text.subject,
             code: message.code.as_ref().map_or("", Code::reveal),
             ttl_s: message.lifetime.as_secs(),
-            purpose: PURPOSES[0],
+            purpose: message.purpose,
             locale: &message.text.locale,
             app_name: &message.app_name,
             receipt_url: receipt_url.as_deref().unwrap_or_default(),
@@ -227,6 +228,8 @@ impl Gateway {
             );
         }
         let text = self.describe(message, &answer, &verdict, &redactor);
+        let after = verdict.retry_after.map(Duration::from_secs);
+        let after = after.or_else(|| outbound::retry_after(&answer.headers));
         let result = match verdict.outcome {
             Outcome::Accepted => Ok(Receipt { provider_id: verdict.id }),
             Outcome::BadNumber => Err(SendError::BadNumber(text)),
@@ -235,7 +238,7 @@ impl Gateway {
             Outcome::Rejected => Err(SendError::Rejected(text)),
             Outcome::Auth => Err(SendError::Auth(text)),
             Outcome::NoFunds => Err(SendError::NoFunds(text)),
-            Outcome::Throttled => Err(SendError::Throttled(text)),
+            Outcome::Throttled => Err(SendError::Throttled { said: text, after }),
             Outcome::Temporary => Err(SendError::Temporary(text)),
             Outcome::Uncertain => Err(SendError::Unknown(text)),
         };

@@ -101,9 +101,9 @@ impl Grant {
         let call = client.post(url).basic_auth(id, Some(secret));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
         let response = call.send().await.map_err(|error| unanswered(outbound::classify(&error)))?;
-        let status = response.status();
+        let (status, after) = (response.status(), outbound::retry_after(response.headers()));
         let body = outbound::read_capped(response, MAX_ANSWER_BYTES).await.map_err(unanswered)?;
-        read(status, &body, now)
+        read(status, after, &body, now)
     }
 }
 
@@ -122,12 +122,17 @@ fn unanswered(fault: outbound::Fault) -> SendError {
     SendError::Temporary(format!("no token: {text}"))
 }
 
-fn read(status: StatusCode, body: &[u8], now: Timestamp) -> Result<Arc<Token>, SendError> {
+fn read(
+    status: StatusCode,
+    after: Option<Duration>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Arc<Token>, SendError> {
     let find = |name: &str| Pointer::parse(name).and_then(|at| at.find(body).into_iter().flatten().next());
     let said = format!("no token: HTTP status {}", status.as_u16());
     match status {
         _ if status.is_success() => {}
-        StatusCode::TOO_MANY_REQUESTS => return Err(SendError::Throttled(said)),
+        StatusCode::TOO_MANY_REQUESTS => return Err(SendError::Throttled { said, after }),
         _ if status.is_client_error() => return Err(SendError::Auth(said)),
         _ => return Err(SendError::Temporary(said)),
     }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::purpose::Purpose;
 use crate::domain::selection::{Ruling, Tally};
 use crate::domain::time::Timestamp;
 
@@ -135,6 +136,7 @@ fn message(text: &str) -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+18005551234").unwrap(),
+        purpose: Purpose::LOGIN,
         code: Code::parse("123456", CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
@@ -154,7 +156,7 @@ async fn a_definite_no_goes_to_the_next_provider_with_the_same_message_and_code_
         SendError::Rejected(why()),
         SendError::Auth(why()),
         SendError::NoFunds(why()),
-        SendError::Throttled(why()),
+        SendError::Throttled { said: why(), after: None },
         SendError::Temporary(why()),
     ];
     for refusal in refusals {
@@ -216,10 +218,25 @@ async fn wrong_credentials_and_an_empty_account_are_noticed_at_once_f5() {
         assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"]);
     }
     let scene = Scene::new("");
-    scene.answer("a", Err(SendError::Throttled(why())));
+    scene.answer("a", Err(SendError::Throttled { said: why(), after: None }));
     assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"]);
     scene.clock.advance(Duration::from_secs(5));
     assert_eq!(scene.asked().await, "a b");
+}
+
+#[tokio::test]
+async fn a_provider_that_says_how_long_to_leave_it_alone_is_left_alone_for_so_long_f5() {
+    // The longest that a provider's word is taken for is five minutes.
+    for (asked, rest) in [(30, 30), (1, 1), (3600, 300)] {
+        let scene = Scene::new("");
+        let after = Some(Duration::from_secs(asked));
+        scene.answer("a", Err(SendError::Throttled { said: why(), after }));
+        assert_eq!([scene.asked().await, scene.asked().await], ["a b", "b"], "{asked}");
+        scene.clock.advance(Duration::from_millis(rest * 1000 - 1));
+        assert_eq!(scene.asked().await, "b", "{asked}");
+        scene.clock.advance(Duration::from_millis(1));
+        assert_eq!(scene.asked().await, "a b", "{asked}");
+    }
 }
 
 #[tokio::test]
@@ -319,4 +336,38 @@ async fn a_provider_that_asks_is_told_once_that_its_code_was_used_and_nobody_wai
         tokio::task::yield_now().await;
     }
     assert_eq!(*scene.log.lock().unwrap(), ["a told of VE1"]);
+}
+
+#[test]
+fn a_channel_leads_to_somebody_where_a_plan_would_have_a_provider() {
+    let scene = Scene::new(
+        "providers.a.countries = [\"IN\"]\nproviders.b.charset = \"gsm7\"\n[routes.sms]\ndefault = [\"a\", \"b\"]\n\
+         rules = [{ countries = [\"GB\"], providers = [\"c\"] }, { locales = [\"ru\"], providers = [\"c\"] }]",
+    );
+    let leads = |number: &str, locale: &str, text: &str| {
+        let mut message = message(text);
+        message.to = Address::parse(number).unwrap();
+        locale.clone_into(&mut message.text.locale);
+        let trip = Trip { channel: Channel::Sms, to: &message.to, app_id: &message.app_id, locale };
+        let leads = scene.courier.leads(&trip, || text.is_ascii());
+        let plan = scene.courier.plan(Channel::Sms, &message, &[]);
+        assert_eq!(leads, !plan.providers.is_empty(), "{number} {locale} {text}: {plan}");
+        leads
+    };
+    let (us, gb, india) = ("+12015550101", "+447400123456", "+919876543210");
+    assert!(leads(us, "en", "code") && leads(us, "ru", "код") && leads(gb, "en", "код"));
+    assert!(!leads(us, "bg", "код"), "b writes no such letters, and a serves India alone");
+    scene.rule(&[("b", Says::Disabled)]);
+    assert!(!leads(us, "en", "code") && leads(india, "en", "код"));
+    scene.rule(&[("c", Says::Disabled)]);
+    assert!(!leads(gb, "en", "code") && !leads(us, "ru", "код"));
+}
+
+#[test]
+fn a_text_is_looked_at_only_where_its_alphabet_decides() {
+    let to = Address::parse("+12015550101").unwrap();
+    let trip = |channel| Trip { channel, to: &to, app_id: "x", locale: "en" };
+    let scene = Scene::new("providers.a.charset = \"gsm7\"");
+    assert!(scene.courier.leads(&trip(Channel::Sms), || panic!("b writes all")));
+    assert!(!scene.courier.leads(&trip(Channel::Voice), || panic!("nobody calls")));
 }

@@ -11,7 +11,7 @@ use super::Reply;
 use crate::domain::channel::Channel;
 use crate::domain::code::CodeLength;
 use crate::domain::time::whole_secs;
-use crate::login::{LoginError, MintFailed, Minted, Sent, Started, Tokens, Verified, Wait};
+use crate::login::{LoginError, MintFailed, Minted, Others, Sent, Started, Tokens, Verified, Wait};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 use crate::upstream::{ChatToken, UpstreamError};
@@ -29,13 +29,15 @@ pub(super) fn started(started: Started, length: CodeLength) -> Result<Reply, Pro
         Started::StillValid { next_send: wait } | Started::TooSoon(wait) => {
             return Err(too_soon(Kind::TooSoon, wait));
         }
-        Started::Undeliverable => return Err(Problem::from(Kind::Undeliverable).retry_after(SEND_RETRY)),
+        Started::Undeliverable(others) => {
+            return Err(elsewhere(Kind::Undeliverable, &others).retry_after(SEND_RETRY));
+        }
+        Started::Blocked(others) => return Err(elsewhere(Kind::MessagesBlocked, &others)),
         Started::UnknownApp => Kind::UnknownApp,
         Started::EmailLoginOff => Kind::EmailLoginOff,
         Started::ChannelNotOffered => Kind::ChannelNotOffered,
         Started::NotServed => Kind::NotServed,
         Started::BadAddress => Kind::AddressUnreachable,
-        Started::Blocked => Kind::MessagesBlocked,
         Started::NoChallenge => Kind::ChallengeGone,
     };
     Err(problem.into())
@@ -54,12 +56,20 @@ fn code_sent(sent: &Sent, length: CodeLength) -> Value {
     })
 }
 
+/// Not over this channel; the others, where there are any.
+fn elsewhere(kind: Kind, others: &Others) -> Problem {
+    Problem::from(kind).with("next", by_channel(&others.channels, others.next_send))
+}
+
 /// Seconds until each thing works; a channel that is absent is not offered.
 fn next(channels: &[Channel], send: Duration, guess: Duration) -> Value {
-    let mut next: Map<String, Value> = Map::new();
-    next.extend(channels.iter().map(|channel| (channel.as_str().to_owned(), whole_secs(send).into())));
+    let mut next = by_channel(channels, send);
     next.insert("check".to_owned(), whole_secs(guess).into());
     Value::Object(next)
+}
+
+fn by_channel(channels: &[Channel], send: Duration) -> Map<String, Value> {
+    channels.iter().map(|channel| (channel.as_str().to_owned(), whole_secs(send).into())).collect()
 }
 
 /// A token, or why there is none.

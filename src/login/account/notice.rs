@@ -7,6 +7,7 @@ use super::super::note::Matter;
 use super::NOTICE_DEADLINE;
 use crate::delivery::{NumberChanged, OutgoingCode};
 use crate::domain::money::Money;
+use crate::domain::purpose::Purpose;
 use crate::store::deliveries::NewDelivery;
 
 /// Whom to tell.
@@ -28,8 +29,8 @@ impl Login {
         let (app_name, lifetime, realm) = (app.name.clone(), self.otp.lifetime, app.upstream.clone());
         let text =
             self.messages.phone_changed(&NumberChanged { app_id: &app_id, app_name: &app_name, languages });
-        let (id, to) = (delivery.id, delivery.address);
-        let message = OutgoingCode { id, to, code: None, app_id, app_name, lifetime, text };
+        let (id, to, purpose) = (delivery.id, delivery.address, Purpose::CHANGE_PHONE);
+        let message = OutgoingCode { id, to, purpose, code: None, app_id, app_name, lifetime, text };
         let plan = self.courier.plan(delivery.channel, &message, &[]);
         let report = self.courier.deliver(&plan, &message, NOTICE_DEADLINE).await;
         let matter = Matter {
@@ -37,6 +38,7 @@ impl Login {
             realm: &realm,
             channel: delivery.channel,
             reserved: Money::ZERO,
+            asked_for: false,
         };
         self.note(&matter, &message, &plan, report);
     }

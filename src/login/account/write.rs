@@ -15,7 +15,7 @@ use crate::domain::limits::Rate;
 use crate::domain::session::{EndedWhy, Session};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::deliveries::{self, NewDelivery, Status};
+use crate::store::deliveries::{self, Carried, NewDelivery, Status};
 use crate::store::grants::Consumption;
 use crate::store::identities::{self, Identity};
 use crate::store::steps::{Missed, Once};
@@ -65,9 +65,19 @@ impl Change {
         db: &mut AnyConnection,
         spelled: &Spelled,
         now: Timestamp,
-    ) -> Result<Done, Abort<Refusal>> {
+    ) -> Result<(Done, Option<Carried>), Abort<Refusal>> {
         let session = lock(db, &self.session, &self.user, now)?;
-        self.use_up(db, now)?;
+        let carried = self.use_up(db, now)?;
+        Ok((self.hand_over(db, &session, spelled, now)?, carried))
+    }
+
+    fn hand_over(
+        &self,
+        db: &mut AnyConnection,
+        session: &Session,
+        spelled: &Spelled,
+        now: Timestamp,
+    ) -> Result<Done, diesel::result::Error> {
         let held = identities::of_user(db, &self.user)?;
         if held.iter().any(|identity| identity.address == self.address) {
             return Ok(Done::Changed(None));
@@ -97,10 +107,10 @@ impl Change {
         Ok(Done::Changed(notice.flatten().map(tell)))
     }
 
-    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<(), Abort<Refusal>> {
+    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Option<Carried>, Abort<Refusal>> {
         let carried = deliveries::carried(db, &self.right.message)?;
         match self.right.use_up(&self.consumption, carried.as_ref(), now).run(Once::within(db)) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(carried),
             Err(Abort::Refused(Missed)) => Err(Abort::Refused(Refusal::Lost)),
             Err(Abort::Failed(error)) => Err(Abort::Failed(error)),
         }

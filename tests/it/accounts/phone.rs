@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{OTHER, change, changed, post_as, proof, user_of};
+use super::{MAILBOX, OTHER, change, changed, post_as, proof, user_of};
 use crate::harness::app::APP;
 use crate::harness::wire::until;
 use crate::harness::{TestApp, on_both};
@@ -50,6 +50,26 @@ on_both! {
         let noted = "SELECT count(*) AS n FROM deliveries WHERE status = 'accepted' AND address = '+18005551234'";
         until("it is noted", || database.number(noted) == 2).await;
         app.stop().await;
+    }
+}
+
+on_both! {
+    async fn codes_for_another_number_and_for_a_mailbox_count_for_whoever_brought_them(database) {
+        let app = TestApp::builder(&database).with_mail().start();
+        let held = log_in(&app, NUMBER).await;
+        for (path, body) in
+            [("/v1/phone/change", json!({"phone": "+447400123456"})), ("/v1/email/link", json!({"email": MAILBOX}))]
+        {
+            let started = post_as(&app, &held, path, body).await;
+            let open = "deliveries WHERE status = 'pending'";
+            until("it is noted who brought the code", || database.count(open) == 0).await;
+            let proof = proof(&started, &app.outbox.last_code());
+            assert_eq!(post_as(&app, &held, &format!("{path}/verify"), proof).await.status, 200, "{path}");
+        }
+        app.stop().await;
+        let rows = "SELECT provider || ' ' || country || ' ' || sent || ' ' || verified AS t FROM provider_outcomes \
+                    WHERE country <> 'US' ORDER BY provider";
+        assert_eq!(database.texts(rows), ["console GB 1 1", "mail ZZ 1 1"]);
     }
 }
 

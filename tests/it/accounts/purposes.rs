@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{MAILBOX, OTHER, change, post_as, proof};
 use crate::harness::app::APP;
+use crate::harness::reports::Pair;
 use crate::harness::{TestApp, on_both};
-use crate::sessions::{NUMBER, is_live, listed, log_in, log_in_again, post, refreshed};
+use crate::sessions::{Held, NUMBER, is_live, listed, log_in, log_in_again, post, refreshed};
 
 const PATHS: [&str; 3] = ["/v1/login/verify", "/v1/phone/change/verify", "/v1/email/link/verify"];
 
@@ -59,6 +60,27 @@ on_both! {
         assert_eq!(post(&app, "/v1/login/resend", resent).await.get("code"), json!("challenge_gone"));
         assert_eq!(post_as(&app, &one, "/v1/phone/change/verify", proof).await.status, 200);
         assert_eq!(listed(&app, &two).await, is_live());
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_gateway_is_told_what_a_message_is_for(database) {
+        let pair = Pair::start().await;
+        let app = pair.builder(&database, "").start();
+        let login = post(&app, "/v1/login", json!({"app_id": APP, "phone": NUMBER})).await;
+        let posted = pair.first.after(0).await;
+        assert_eq!(posted.get("purpose"), "login");
+        let session = post(&app, "/v1/login/verify", proof(&login, &posted.get("code"))).await;
+        let held = Held::of(&session.get("session"));
+        let changing = change(&app, &held, OTHER).await;
+        let posted = pair.first.after(1).await;
+        assert_eq!((posted.get("to"), posted.get("purpose")), (OTHER.to_owned(), "change_phone".to_owned()));
+        let changed = post_as(&app, &held, "/v1/phone/change/verify", proof(&changing, &posted.get("code"))).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let notice = pair.first.after(2).await;
+        assert_eq!((notice.get("to"), notice.get("purpose")), (NUMBER.to_owned(), "change_phone".to_owned()));
+        assert!(!notice.text.contains("\"code\""), "the old number gets none");
         app.stop().await;
     }
 }

@@ -216,7 +216,7 @@ on_both! {
             SendError::Rejected(text()),
             SendError::Auth(text()),
             SendError::NoFunds(text()),
-            SendError::Throttled(text()),
+            SendError::Throttled { said: text(), after: None },
             SendError::Temporary(text()),
             SendError::Unknown(text()),
         ];

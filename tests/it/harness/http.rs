@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// How a server treats a request.
@@ -15,6 +16,8 @@ use tokio::task::JoinHandle;
 pub enum Manner {
     /// Reads it, waits this long, and answers with these bytes.
     Says(Duration, String),
+    /// Reads it, and answers with these bytes once there is a permit.
+    Waits(Arc<Semaphore>, String),
     /// Reads it, and answers a byte at a time for longer than anybody waits.
     Drips(String),
     /// Takes the connection and reads nothing.
@@ -51,7 +54,15 @@ impl Manner {
     pub fn after(self, wait: Duration) -> Self {
         match self {
             Self::Says(_, answer) => Self::Says(wait, answer),
-            other @ (Self::Drips(_) | Self::Deaf | Self::Silent | Self::HangsUp) => other,
+            other @ (Self::Waits(..) | Self::Drips(_) | Self::Deaf | Self::Silent | Self::HangsUp) => other,
+        }
+    }
+
+    /// Does the same, once there is a permit.
+    pub fn when(self, turn: &Arc<Semaphore>) -> Self {
+        match self {
+            Self::Says(_, answer) => Self::Waits(Arc::clone(turn), answer),
+            other @ (Self::Waits(..) | Self::Drips(_) | Self::Deaf | Self::Silent | Self::HangsUp) => other,
         }
     }
 }
@@ -112,6 +123,11 @@ pub async fn treat(mut stream: BufReader<TcpStream>, manner: Manner) {
     match manner {
         Manner::Says(wait, answer) => {
             tokio::time::sleep(wait).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+        Manner::Waits(turn, answer) => {
+            turn.acquire().await.expect("it is never closed").forget();
             let _ = stream.write_all(answer.as_bytes()).await;
             let _ = stream.shutdown().await;
         }

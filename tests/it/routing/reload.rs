@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Scene;
+use crate::harness::gateway::SECRET;
 use crate::harness::{Database, Manner, on_both, wire};
 
 /// A whole login; the gateway's copy of the message has the code.
@@ -145,6 +146,57 @@ on_both! {
             }
         };
         wire::soon("the new name", edited).await;
+        scene.app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_file_that_a_refused_configuration_lacks_is_waited_for(database) {
+        let mut scene = Scene::start(&database, |builder| builder).await;
+        let secret = database.file("three.secret");
+        scene.app.set("providers.three.recipe", "webhook");
+        scene.app.set("providers.three.base_url", scene.two.url());
+        scene.app.set("providers.three.secret_file", secret.display().to_string());
+        scene.app.set("routes.sms.default", vec!["three"]);
+        let refused = scene.app.reload().await;
+        assert!(refused.status == 422 && refused.text.contains("providers.three.secret_file"), "{refused:?}");
+        std::fs::write(&secret, SECRET).expect("our folder");
+        let mut phone = 18_005_552_000_u64;
+        let mended = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            while scene.counts()[1] == 0 {
+                tick.tick().await;
+                assert!(scene.app.start_login(&phone.to_string()).await.is_ok());
+                phone += 1;
+            }
+        };
+        wire::soon("the third provider", mended).await;
+        scene.app.stop().await;
+    }
+}
+
+on_both! {
+    async fn every_recipe_that_is_broken_is_named_at_once(database) {
+        let mut scene = Scene::start(&database, |builder| builder).await;
+        let recipes = database.file("recipes");
+        std::fs::create_dir(&recipes).expect("our folder");
+        let webhook = include_str!("../../../providers/webhook.toml");
+        for name in ["three", "four"] {
+            let broken = webhook.replace("id       = \"webhook\"", &format!("id = \"{name}\""));
+            let broken = broken.replace("{{ purpose }}", &format!("{{{{ {name} }}}}"));
+            std::fs::write(recipes.join(format!("{name}.toml")), broken).expect("our folder");
+        }
+        scene.app.set("providers_dir", recipes.display().to_string());
+        for name in ["three", "four"] {
+            scene.app.set(&format!("providers.{name}.recipe"), name);
+            scene.app.set(&format!("providers.{name}.base_url"), scene.two.url());
+            scene.app.set(&format!("providers.{name}.secret"), SECRET);
+        }
+        let refused = scene.app.reload().await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        for name in ["providers.three: recipe: ", "providers.four: recipe: "] {
+            assert!(refused.text.contains(name), "{name}: {}", refused.text);
+        }
         scene.app.stop().await;
     }
 }

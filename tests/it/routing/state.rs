@@ -1,8 +1,12 @@
 //! What an operator says of a provider, for all nodes.
 
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+
 use super::Scene;
 use crate::harness::process::{Ended, Settings, run};
-use crate::harness::{Database, on_both};
+use crate::harness::{Backend, Database, on_both};
 
 async fn provider(database: &Database, arguments: &[&str]) -> Ended {
     let file = Settings::of(database)
@@ -21,14 +25,14 @@ async fn until_codes_take(scene: &Scene, place: usize, first_phone: u64) {
     let before = scene.counts()[place];
     let logins = async {
         let mut phone = first_phone;
-        let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
         while scene.counts()[place] == before {
             tick.tick().await;
             assert!(scene.app.start_login(&phone.to_string()).await.is_ok(), "no login fails meanwhile");
             phone += 1;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), logins).await.expect("nodes follow");
+    tokio::time::timeout(Duration::from_secs(30), logins).await.expect("nodes follow");
 }
 
 on_both! {
@@ -59,6 +63,31 @@ on_both! {
             "provider.promoted: two, by operator: ",
         ];
         assert_eq!(record, wanted);
+        scene.app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_provider_that_was_turned_off_before_a_start_gets_not_even_the_first_code(database) {
+        Scene::start(&database, |builder| builder).await.app.stop().await;
+        let ended = provider(&database, &["disable", "one"]).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        // Where it can be, the table is held back, as a slow database would.
+        let mut held = (database.backend == Backend::Postgres).then(|| database.postgres());
+        if let Some(connection) = &mut held {
+            connection.batch_execute("BEGIN; LOCK TABLE provider_state").expect("our table");
+        }
+        let scene = Scene::start(&database, |builder| builder.seed(2)).await;
+        {
+            let mut started = std::pin::pin!(scene.app.start_login("18005550001"));
+            if held.is_some() {
+                let early = tokio::time::timeout(Duration::from_millis(500), &mut started).await;
+                assert!(early.is_err(), "nobody knows yet who is turned off: {early:?}");
+            }
+            drop(held);
+            assert!(started.await.is_ok());
+        }
+        assert_eq!(scene.counts(), [0, 1]);
         scene.app.stop().await;
     }
 }

@@ -14,6 +14,7 @@ use crate::delivery::{OutgoingCode, Provider, Receipt, SendError, Text};
 use crate::domain::address::Address;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
+use crate::domain::purpose::Purpose;
 use crate::domain::time::Timestamp;
 
 /// A secret with letters that URLs and forms spell in other ways.
@@ -24,6 +25,7 @@ pub(super) fn message() -> OutgoingCode {
     OutgoingCode {
         id: MessageId::generate(&SeededEntropy::new(1)),
         to: Address::parse("+14155552671").expect("a number"),
+        purpose: Purpose::LOGIN,
         code: Code::parse(CODE, CodeLength::SIX),
         app_id: "com.messenger.appid".to_owned(),
         app_name: "Messenger".to_owned(),
@@ -177,6 +179,17 @@ async fn what_no_rule_knows_is_never_accepted_and_a_success_is_unknown_c12() {
         let server = answering(ResponseTemplate::new(status).set_body_string(text)).await;
         let error = send(&server.uri()).await.expect_err("not accepted");
         assert_eq!(error.kind(), kind, "{status} {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_asks_to_be_left_alone_says_for_how_long() {
+    for (header, wanted) in [(None, None), (Some("30"), Some(Duration::from_secs(30))), (Some("soon"), None)]
+    {
+        let answer = ResponseTemplate::new(429);
+        let answer = header.map_or(answer.clone(), |value| answer.insert_header("retry-after", value));
+        let error = send(&answering(answer).await.uri()).await.expect_err("not accepted");
+        assert!(matches!(error, SendError::Throttled { after, .. } if after == wanted), "{error:?}");
     }
 }
 
