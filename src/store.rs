@@ -202,6 +202,23 @@ impl Store {
         }
     }
 
+    /// As [`Store::write_detached`], of what is mostly one list of [`steps::Steps`]: on PostgreSQL `once` is tried
+    /// first, and `job`, which does the same and more, only where that misses.
+    pub fn write_detached_once<O, F>(&self, doing: &'static str, once: O, job: F)
+    where
+        O: Fn(Once<'_>) -> Result<(), Abort<Missed>> + Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<(), diesel::result::Error> + Send + 'static,
+    {
+        match &self.engine {
+            Engine::Sqlite { .. } => self.write_detached(doing, job),
+            Engine::Postgres { pool } => {
+                let once = move |db: &mut AnyConnection| once(Once::within(db));
+                let job = move |db: &mut AnyConnection| job(db).map_err(Abort::<Missed>::Failed);
+                Arc::clone(pool).write_detached_once(doing, once, job);
+            }
+        }
+    }
+
     /// Runs `query` on a connection that sees everything committed. On SQLite it runs in place: only look-ups by key.
     ///
     /// # Errors

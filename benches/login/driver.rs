@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use crate::ends::{Connection, Ends, member};
+use crate::instant;
 
 /// Mobile ranges of 30 countries: what stands before the digits that count up, and how many of these there are.
 const RANGES: [(&str, usize); 30] = [
@@ -128,7 +129,8 @@ async fn messenger(server: SocketAddr, ends: Ends, shared: Arc<Shared>) -> Vec<(
     }
 }
 
-async fn log_in(connection: &mut Connection, ends: &Ends, number: u64) -> Option<(Duration, Duration)> {
+/// A whole login; what both steps took. None: it failed, and why was printed.
+pub async fn log_in(connection: &mut Connection, ends: &Ends, number: u64) -> Option<(Duration, Duration)> {
     let phone = phone(number);
     let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + u32::try_from(number).ok()?);
     let body = format!(r#"{{"op":"login","appid":"com.messenger.appid","phone":"{phone}","dt":"1"}}"#);
@@ -180,9 +182,4 @@ fn latency(mut times: Vec<Duration>) -> Latency {
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
     };
     Latency { p50: at(500), p99: at(990) }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
-fn instant() -> Instant {
-    Instant::now()
 }

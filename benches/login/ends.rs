@@ -1,9 +1,9 @@
-//! The two ends: a gateway that keeps codes, and a backend that mints. Both answer at once; both speak just enough
-//! HTTP/1.1.
+//! The ends: gateways that keep codes, and a backend that mints. All answer at once, and speak just enough HTTP/1.1.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,9 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 /// Where they listen, and the codes that came out.
 #[derive(Clone)]
 pub struct Ends {
-    pub gateway: SocketAddr,
+    pub gateways: [Gateway; 2],
     pub backend: SocketAddr,
-    codes: Arc<Mutex<HashMap<String, String>>>,
+    codes: Codes,
+}
+
+type Codes = Arc<Mutex<HashMap<String, String>>>;
+
+/// One way out.
+#[derive(Clone)]
+pub struct Gateway {
+    pub address: SocketAddr,
+    taken: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Gateway {
+    /// When it took each message.
+    pub fn taken(&self) -> Vec<Instant> {
+        self.taken.lock().expect("no panic").clone()
+    }
 }
 
 impl Ends {
@@ -23,22 +39,28 @@ impl Ends {
     }
 }
 
-/// Starts both.
+/// Starts them.
 pub async fn start() -> Ends {
-    let codes: Arc<Mutex<HashMap<String, String>>> = Arc::default();
-    let kept = Arc::clone(&codes);
-    let gateway = serve(move |body| {
-        let to = member(body, "\"to\":\"").unwrap_or_default().trim_start_matches('+').to_owned();
-        let code = member(body, "\"code\":\"").unwrap_or_default().to_owned();
-        kept.lock().expect("no panic").insert(to, code);
-        r#"{"outcome":"accepted","id":"m1"}"#
-    })
-    .await;
+    let codes = Codes::default();
     let backend = serve(|_| {
         r#"{"user":{"uid":123,"address":"1","token":"79a8f0c1d2e3b4a5968778695a4b3c2d"},"op":"useradd","result":true}"#
     })
     .await;
-    Ends { gateway, backend, codes }
+    Ends { gateways: [gateway(&codes).await, gateway(&codes).await], backend, codes }
+}
+
+async fn gateway(codes: &Codes) -> Gateway {
+    let taken: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let (codes, times) = (Arc::clone(codes), Arc::clone(&taken));
+    let address = serve(move |body| {
+        let to = member(body, "\"to\":\"").unwrap_or_default().trim_start_matches('+').to_owned();
+        let code = member(body, "\"code\":\"").unwrap_or_default().to_owned();
+        codes.lock().expect("no panic").insert(to, code);
+        times.lock().expect("no panic").push(crate::instant());
+        r#"{"outcome":"accepted","id":"m1"}"#
+    })
+    .await;
+    Gateway { address, taken }
 }
 
 async fn serve(answer: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> SocketAddr {

@@ -2,8 +2,9 @@
 //! fake backend mints, the messenger has its token. The server is the release build in a process of its own, durable
 //! and with every limit on; numbers of 30 countries are mixed, every login comes from an address of its own.
 //!
-//! `cargo bench --bench login`. PostgreSQL is `LATCHKEY_BENCH_POSTGRES_URL` (an empty database), without that a
-//! throw-away cluster from the installed binaries, which syncs nothing to disk.
+//! `cargo bench --bench login`; with `-- swap`, what a route that is swapped under load does to them. PostgreSQL is
+//! `LATCHKEY_BENCH_POSTGRES_URL` (an empty database), without that a throw-away cluster from the installed binaries,
+//! which syncs nothing to disk.
 //! The load goes to loopback only and ends by itself. Gateway, backend and driver share the machine with the server.
 
 #![expect(unreachable_pub, reason = "a program exports nothing")]
@@ -19,8 +20,9 @@ mod ends;
 #[path = "../../tests/it/harness/postgres.rs"]
 mod postgres;
 mod server;
+mod swap;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(8);
@@ -29,20 +31,34 @@ const CONNECTIONS: usize = 64;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    println!("{CONNECTIONS} messengers, {} s, {} cores", MEASURED.as_secs(), cores());
-    println!(
-        "| database | logins/s | step 1 p50 / p99 ms | step 2 p50 / p99 ms | CPU ms/login | peak RSS MiB |"
-    );
-    println!("|---|---|---|---|---|---|");
-    runtime.block_on(async {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        bench("SQLite, durable", &format!("sqlite://{}", folder.path().join("bench.db").display())).await;
-        match given_postgres() {
-            Some(url) => bench("PostgreSQL", &url).await,
-            None if postgres::is_here() => bench("PostgreSQL, fsync off", &postgres::fresh_database()).await,
-            None => println!("| PostgreSQL | none is installed | | | | |"),
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let sqlite = format!("sqlite://{}", folder.path().join("bench.db").display());
+    let postgres = match given_postgres() {
+        Some(url) => Some(("PostgreSQL", url)),
+        None => postgres::is_here().then(|| ("PostgreSQL, fsync off", postgres::fresh_database())),
+    };
+    let databases = [Some(("SQLite, durable", sqlite)), postgres];
+    let is_swap = std::env::args().any(|argument| argument == "swap");
+    if is_swap {
+        println!(
+            "{} logins a second for {} s; the route is swapped half way",
+            swap::PER_SECOND,
+            swap::SECONDS
+        );
+    } else {
+        println!("{CONNECTIONS} messengers, {} s, {} cores", MEASURED.as_secs(), cores());
+        println!(
+            "| database | logins/s | step 1 p50 / p99 ms | step 2 p50 / p99 ms | CPU ms/login | peak RSS MiB |"
+        );
+        println!("|---|---|---|---|---|---|");
+    }
+    for (name, database) in databases.into_iter().flatten() {
+        if is_swap {
+            runtime.block_on(swap::bench(name, &database));
+        } else {
+            runtime.block_on(bench(name, &database));
         }
-    });
+    }
 }
 
 async fn bench(name: &str, database: &str) {
@@ -61,6 +77,11 @@ async fn bench(name: &str, database: &str) {
         server.peak_rss_mib(),
     );
     assert_eq!(load.failures, 0, "some logins failed: the figures mean nothing");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 fn cores() -> usize {

@@ -10,8 +10,11 @@ use crate::ends::Ends;
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
+
+/// The route that everything takes at first, and the other one.
+const ROUTES: [&str; 2] = [r#"default = ["hook"]"#, r#"default = ["spare"]"#];
 
 impl Server {
     /// Starts it on free ports, with limits that are on and that this load stays below.
@@ -42,8 +45,14 @@ app_token = "bench"
 recipe = "webhook"
 base_url = "http://{}/"
 secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+[providers.spare]
+recipe = "webhook"
+base_url = "http://{}/"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+[routes.sms]
+{}
 "#,
-            ends.backend, ends.gateway
+            ends.backend, ends.gateways[0].address, ends.gateways[1].address, ROUTES[0]
         );
         let file = folder.path().join("latchkey.toml");
         std::fs::write(&file, config).expect("our file");
@@ -72,7 +81,16 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         });
         let address = tokio::time::timeout(Duration::from_secs(20), address).await;
         let address = address.expect("it comes up").expect("it says where it listens");
-        Self { child, address, _folder: folder }
+        Self { child, address, folder }
+    }
+
+    /// Writes the other route into the configuration, and has it read again.
+    pub fn swap_route(&self) {
+        let file = self.folder.path().join("latchkey.toml");
+        let config = std::fs::read_to_string(&file).expect("our file");
+        std::fs::write(&file, config.replace(ROUTES[0], ROUTES[1])).expect("our file");
+        let asked = Command::new("kill").arg("-HUP").arg(self.child.id().to_string()).status();
+        assert!(asked.expect("a kill command").success(), "the server is there");
     }
 
     /// CPU time so far, user and system.

@@ -9,7 +9,8 @@ use crate::domain::money::Money;
 use crate::domain::phone::Country;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::deliveries::{self, Outcome, Status};
-use crate::store::{budgets, challenges};
+use crate::store::steps::{Missed, Once, Steps};
+use crate::store::{Abort, budgets, challenges};
 
 /// What a message belongs to.
 pub(super) struct Matter<'a> {
@@ -65,7 +66,17 @@ impl Login {
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
         let asked_for = matter.asked_for;
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
-        self.store.write_detached("noting a delivery", move |db| {
+        let is_plain = status != Status::Failed && !refund && over.is_none() && story.is_none();
+        let unreported = (id.clone(), outcome.clone());
+        let once = move |once: Once<'_>| {
+            let (id, outcome) = &unreported;
+            // The rest goes with it, or not at all.
+            if !is_plain {
+                return Err(Abort::Refused(Missed));
+            }
+            Steps::new().must(deliveries::note_unreported(id, outcome, now)).run(once)
+        };
+        self.store.write_detached_once("noting a delivery", once, move |db| {
             let noted = deliveries::note(db, &id, &outcome, now)?;
             if noted && outcome.status == Status::Failed {
                 // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.

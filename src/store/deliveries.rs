@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, found_its_row, prepared};
+use super::prepared::{changed_row, prepared};
 use super::schema::deliveries::dsl;
 use super::steps::{Step, change};
 use crate::domain::address::Address;
@@ -104,6 +104,36 @@ pub fn insert(new: &NewDelivery) -> Step<'_> {
     change!(diesel::insert_into(dsl::deliveries).values(row))
 }
 
+/// A message that is being sent.
+macro_rules! pending {
+    ($id:expr) => {{
+        // In the text: see `named_by!` in challenges.rs.
+        let is_pending = diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'pending'");
+        dsl::deliveries.filter(dsl::id.eq($id.as_str())).filter(is_pending)
+    }};
+}
+
+/// What an outcome makes of it.
+macro_rules! changes {
+    ($outcome:expr, $now:expr) => {
+        (
+            dsl::status.eq($outcome.status.as_str()),
+            dsl::provider.eq(&$outcome.provider),
+            dsl::provider_id.eq(&$outcome.provider_id),
+            dsl::error.eq($outcome.error),
+            dsl::failed_providers.eq((!$outcome.failed.is_empty()).then(|| $outcome.failed.join(","))),
+            dsl::due_at.eq($outcome.due_at.map(Timestamp::as_millis)),
+            dsl::updated_at.eq($now.as_millis()),
+        )
+    };
+}
+
+/// Notes what became of a pending message; it does not find its row where something was reported of that already.
+pub fn note_unreported<'a>(id: &'a MessageId, outcome: &'a Outcome, now: Timestamp) -> Step<'a> {
+    let unreported = pending!(id).filter(dsl::early_reports.is_null());
+    change!(diesel::update(unreported).set(changes!(outcome, now)))
+}
+
 /// Notes what became of a pending message; then what its taker reported meanwhile counts, too.
 ///
 /// # Errors
@@ -114,26 +144,11 @@ pub fn note(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    // In the text: see `named_by!` in challenges.rs.
-    let is_pending = || diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'pending'");
-    let pending = || dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(is_pending());
-    let change = || {
-        (
-            dsl::status.eq(outcome.status.as_str()),
-            dsl::provider.eq(&outcome.provider),
-            dsl::provider_id.eq(&outcome.provider_id),
-            dsl::error.eq(outcome.error),
-            dsl::failed_providers.eq((!outcome.failed.is_empty()).then(|| outcome.failed.join(","))),
-            dsl::due_at.eq(outcome.due_at.map(Timestamp::as_millis)),
-            dsl::updated_at.eq(now.as_millis()),
-        )
-    };
-    let unreported = pending().filter(dsl::early_reports.is_null());
-    if found_its_row!(db, diesel::update(unreported).set(change()), dsl::updated_at)? {
+    if note_unreported(id, outcome, now).run(db)? {
         return Ok(true);
     }
     let row = dsl::deliveries.find(id.as_str());
-    let reported = diesel::update(pending()).set(change());
+    let reported = diesel::update(pending!(id)).set(changes!(outcome, now));
     let noted: Option<Option<String>> = changed_row!(db, reported, dsl::early_reports, row)?;
     if let Some(early) = &noted {
         super::reports::settle(db, id, early.as_deref(), now)?;

@@ -124,6 +124,27 @@ impl Pool {
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
     {
+        self.detach(doing, move |db| in_transaction(db, &job));
+    }
+
+    /// `once` is one statement; where it is refused, `job` is done.
+    pub(super) fn write_detached_once<R, O, F>(self: Arc<Self>, doing: &'static str, once: O, job: F)
+    where
+        R: Send + 'static,
+        O: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
+        F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
+    {
+        self.detach(doing, move |db| match again_where_lost(db, &once, |db, once| settle(once(db)))? {
+            Ok(()) => Ok(Ok(())),
+            Err(_missed) => in_transaction(db, &job),
+        });
+    }
+
+    fn detach<R, W>(self: Arc<Self>, doing: &'static str, write: W)
+    where
+        R: Send + 'static,
+        W: FnOnce(&mut AnyConnection) -> Result<Result<(), R>, StoreError> + Send + 'static,
+    {
         // The place is taken now and not by the task, so that closing waits for it.
         let place = match self.place() {
             Ok(place) => place,
@@ -134,7 +155,7 @@ impl Pool {
         };
         let span = tracing::Span::current();
         tokio::spawn(async move {
-            let done = self.on_a_connection(place, move |db| in_transaction(db, &job)).await;
+            let done = self.on_a_connection(place, write).await;
             if let Err(error) = done {
                 span.in_scope(|| {
                     tracing::warn!(error = chain(&error), doing, "a write was lost");

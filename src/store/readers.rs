@@ -1,7 +1,7 @@
 //! Reading from a SQLite file.
 //!
 //! Guarantees: each thread reads over a connection of its own, in place: a look-up by key takes less time than handing
-//! it to another thread, and in WAL mode a reader waits for nobody. A connection that failed is never used again.
+//! it to another thread, and in WAL mode a reader waits for nobody. What one look sees belongs together. A connection that failed is never used again.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +35,14 @@ impl Readers {
             Some(connection) => connection,
             None => (self.connect)().map_err(|error| StoreError::Connect(error.to_string()))?,
         };
-        let done = catch_unwind(AssertUnwindSafe(|| query(&mut connection))).or(Err(StoreError::Panicked))?;
+        // In one transaction: each costs a lock on the file, and a look at how far the log is.
+        let read = |connection: &mut AnyConnection| {
+            connection.command("BEGIN")?;
+            let value = query(connection)?;
+            connection.command("COMMIT")?;
+            Ok(value)
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| read(&mut connection))).or(Err(StoreError::Panicked))?;
         let value = done.map_err(|source| StoreError::Database { doing: "reading", source })?;
         kept.replace(Some(connection));
         Ok(value)
