@@ -5,16 +5,20 @@
 //! `cargo bench --bench login`; with `-- swap`, what a route that is swapped under load does to them. PostgreSQL is
 //! `LATCHKEY_BENCH_POSTGRES_URL` (an empty database), without that a throw-away cluster from the installed binaries,
 //! which syncs nothing to disk.
+//! The first line is of a server that does the least that one can, on the same machine at the same time: what ours is
+//! to that is the same on every machine.
 //! The load goes to loopback only and ends by itself. Gateway, backend and driver share the machine with the server.
 
 #![expect(unreachable_pub, reason = "a program exports nothing")]
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     reason = "a benchmark fails loudly and prints"
 )]
 
+mod bare;
 mod driver;
 mod ends;
 #[path = "../../tests/it/harness/postgres.rs"]
@@ -24,12 +28,22 @@ mod swap;
 
 use std::time::{Duration, Instant};
 
+use crate::ends::Ends;
+use crate::server::Server;
+
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(8);
 /// Messengers at once.
 const CONNECTIONS: usize = 64;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, gateway, backend, file] = arguments.as_slice()
+        && word == "bare"
+    {
+        let address = |text: &String| text.parse().expect("an address");
+        return bare::serve(address(gateway), address(backend), std::path::Path::new(file));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let sqlite = format!("sqlite://{}", folder.path().join("bench.db").display());
@@ -38,7 +52,7 @@ fn main() {
         None => postgres::is_here().then(|| ("PostgreSQL, fsync off", postgres::fresh_database())),
     };
     let databases = [Some(("SQLite, durable", sqlite)), postgres];
-    let is_swap = std::env::args().any(|argument| argument == "swap");
+    let is_swap = arguments.iter().any(|argument| argument == "swap");
     if is_swap {
         println!(
             "{} logins a second for {} s; the route is swapped half way",
@@ -51,6 +65,10 @@ fn main() {
             "| database | logins/s | step 1 p50 / p99 ms | step 2 p50 / p99 ms | CPU ms/login | peak RSS MiB |"
         );
         println!("|---|---|---|---|---|---|");
+        runtime.block_on(async {
+            let ends = ends::start().await;
+            measure("a bare server on SQLite", &Server::start_bare(&ends).await, &ends).await;
+        });
     }
     for (name, database) in databases.into_iter().flatten() {
         if is_swap {
@@ -63,8 +81,11 @@ fn main() {
 
 async fn bench(name: &str, database: &str) {
     let ends = ends::start().await;
-    let server = server::Server::start(database, &ends).await;
-    let load = driver::run(server.address, &ends, WARM_UP, MEASURED, CONNECTIONS, || server.cpu()).await;
+    measure(name, &Server::start(database, &ends).await, &ends).await;
+}
+
+async fn measure(name: &str, server: &Server, ends: &Ends) {
+    let load = driver::run(server.address, ends, WARM_UP, MEASURED, CONNECTIONS, || server.cpu()).await;
     let (first, second) = (load.first, load.second);
     println!(
         "| {name} | {:.0} | {:.1} / {:.1} | {:.1} / {:.1} | {:.2} | {:.0} |",

@@ -56,9 +56,24 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         );
         let file = folder.path().join("latchkey.toml");
         std::fs::write(&file, config).expect("our file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_latchkey"))
-            .arg("--config")
-            .arg(&file)
+        let mut latchkey = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+        latchkey.arg("--config").arg(&file);
+        Self::spawn(latchkey, folder).await
+    }
+
+    /// Starts the bare one.
+    pub async fn start_bare(ends: &Ends) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let mut bare = Command::new(std::env::current_exe().expect("this program"));
+        bare.arg("bare")
+            .arg(ends.gateways[0].address.to_string())
+            .arg(ends.backend.to_string())
+            .arg("bare.db");
+        Self::spawn(bare, folder).await
+    }
+
+    async fn spawn(mut server: Command, folder: tempfile::TempDir) -> Self {
+        let mut child = server
             .current_dir(folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
