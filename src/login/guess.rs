@@ -9,7 +9,7 @@ use crate::delivery::UsedCode;
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, REPEATS, State, Verdict};
 use crate::domain::code::{Code, CodeHash};
-use crate::domain::guard::{Guard, Opening};
+use crate::domain::guard::{CAP_REACHED, Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
 use crate::domain::limits::Rate;
 use crate::domain::network::{ClientIp, site_of};
@@ -71,8 +71,15 @@ enum Admission {
     Guarded(Guard),
 }
 
-/// A guess that was counted: the challenge as it was before, and the guard as it is then.
-type Counted = (Challenge, Guard);
+/// A guess that was counted.
+struct Counted {
+    /// As it was before.
+    challenge: Challenge,
+    /// As it is then.
+    guard: Guard,
+    /// Whether it is on record that this guess reached the cap.
+    is_cap_recorded: bool,
+}
 
 /// Tries of a guess whose challenge was changed by others meanwhile: each of them proved it, or had a code sent.
 const TRIES: usize = 4;
@@ -86,7 +93,7 @@ impl Login {
             let look = move |db: &mut AnyConnection| challenges::find_guarded(db, &key);
             let count = move |found, once: Once<'_>| count(found, once, &otp, &network, now);
             match self.store.write_after(look, count).await? {
-                Ok(Ok((challenge, guard))) => return self.compare(challenge, guard, guess, now).await,
+                Ok(Ok(counted)) => return self.compare(counted, guess, now).await,
                 Ok(Err(unproved)) => return Ok(Err(unproved)),
                 Err(Missed) => {}
             }
@@ -97,11 +104,11 @@ impl Login {
     /// Compares a guess that was counted.
     async fn compare(
         &self,
-        challenge: Challenge,
-        guard: Guard,
+        counted: Counted,
         guess: Guess,
         now: Timestamp,
     ) -> Result<Result<Proved, Unproved>, LoginError> {
+        let Counted { challenge, guard, is_cap_recorded } = counted;
         if guard.is_at_cap() {
             tracing::warn!(
                 alarm = true,
@@ -109,7 +116,10 @@ impl Login {
                 realm = challenge.realm,
                 "an address is at the cap of failed guesses; `latchkey guard show` tells more"
             );
-            self.record_cap(&challenge, guess.client.key(), now).await?;
+            // Others guessed at the same time: what was seen before was less.
+            if !is_cap_recorded {
+                self.record_cap(&challenge, guess.client.key(), now).await?;
+            }
         }
 
         let binding = Binding {
@@ -210,12 +220,16 @@ fn count(
         State::Proved(_) => grants::charge_repeat(&challenge, now),
     };
     let about = about(id, (realm, app_id), address, network);
-    let steps = Steps::new()
+    let mut steps = Steps::new()
         .must(counted)
         .must(guards::charge(realm, address.as_str(), comparisons, otp.at_cap, now))
         .must(audit::recording(Event::GuessCounted, about, now));
+    let is_cap_recorded = guard.map_or(0, |guard| guard.comparisons) + comparisons >= CAP_REACHED;
+    if is_cap_recorded {
+        steps = steps.must(audit::recording(Event::GuardAtCap, about, now));
+    }
     let guard = guards::charged(steps, once, realm, address.as_str())?;
-    Ok(Ok((challenge, guard)))
+    Ok(Ok(Counted { challenge, guard, is_cap_recorded }))
 }
 
 fn about<'a>(

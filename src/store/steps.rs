@@ -4,8 +4,9 @@
 //! On SQLite each is run in the transaction of its group. On PostgreSQL, where every statement is a round trip, the
 //! list is one statement (`WITH s0 AS (INSERT …), s1 AS (UPDATE …) …`), which is a transaction by itself.
 //!
-//! Guarantees: where a guarded step does not find its row, nothing of the list stays. The steps run in the order of
-//! the list, so that two writes never wait for each other in a circle; no step sees what another changed.
+//! Guarantees: where a guarded step does not find its row, nothing of the list stays. Guards are made in the order of
+//! the list, so that two writes never wait for each other in a circle. No step sees what another changed: no two of a
+//! list are about one row.
 
 use std::marker::PhantomData;
 
