@@ -2,7 +2,7 @@
 
 use latchkey::ambient::SeededEntropy;
 use latchkey::domain::address::Address;
-use latchkey::domain::challenge::{Dialect, LIFETIME, Slots};
+use latchkey::domain::challenge::{Challenge, Dialect, LIFETIME, Slots};
 use latchkey::domain::ids::ChallengeId;
 use latchkey::domain::purpose::Purpose;
 use latchkey::store::challenges::{self, NewChallenge};
@@ -49,22 +49,53 @@ async fn waiting(database: &Database) -> (Store, ChallengeId) {
     (store, id)
 }
 
+/// Whether a guess is charged to a challenge as it was read.
+async fn is_charged(store: &Store, challenge: &Challenge) -> bool {
+    let challenge = challenge.clone();
+    let charge = move |db: &mut latchkey::store::AnyConnection| {
+        let charged = challenges::charge_guess(&challenge, ATTEMPTS, now()).run(db)?;
+        // It is only asked.
+        Err::<(), _>(Abort::Refused(charged))
+    };
+    store.write(charge).await.expect("the store answers").expect_err("undone")
+}
+
+/// What makes a challenge one that cannot be guessed at, and what mends that.
+fn breaks() -> [(String, String); 4] {
+    let at = now().as_millis();
+    [
+        ("guesses = 5".to_owned(), "guesses = 4".to_owned()),
+        (format!("expires_at = {at}"), format!("expires_at = {}", at + 1)),
+        (format!("consumed_at = {at}"), "consumed_at = NULL".to_owned()),
+        (format!("ended_at = {at}"), "ended_at = NULL".to_owned()),
+    ]
+}
+
 on_both! {
     async fn a_code_is_put_only_where_a_guess_at_it_would_be_evaluated_a5(database) {
         let (store, id) = waiting(&database).await;
         assert!(is_put(&store, &id, 1).await);
         assert!(!is_put(&store, &id, 2).await, "it is not as it was read");
-        let at = now().as_millis();
-        for (broken, whole) in [
-            ("guesses = 5".to_owned(), "guesses = 4".to_owned()),
-            (format!("expires_at = {at}"), format!("expires_at = {}", at + 1)),
-            (format!("consumed_at = {at}"), "consumed_at = NULL".to_owned()),
-            (format!("ended_at = {at}"), "ended_at = NULL".to_owned()),
-        ] {
+        for (broken, whole) in breaks() {
             database.execute(&format!("UPDATE challenges SET {broken}"));
             assert!(!is_put(&store, &id, 1).await, "{broken}");
             database.execute(&format!("UPDATE challenges SET {whole}"));
             assert!(is_put(&store, &id, 1).await, "{whole}");
+        }
+        store.close().await;
+    }
+}
+
+on_both! {
+    async fn a_guess_is_charged_only_where_it_would_be_compared_with_what_was_read_b1(database) {
+        let (store, id) = waiting(&database).await;
+        let seen = store.read(move |db| challenges::get(db, &id)).await.expect("the store answers").expect("one");
+        assert!(is_charged(&store, &seen).await);
+        for (broken, whole) in breaks().into_iter().chain([("version = 2".to_owned(), "version = 1".to_owned())]) {
+            database.execute(&format!("UPDATE challenges SET {broken}"));
+            assert!(!is_charged(&store, &seen).await, "{broken}");
+            database.execute(&format!("UPDATE challenges SET {whole}"));
+            assert!(is_charged(&store, &seen).await, "{whole}");
         }
         store.close().await;
     }
