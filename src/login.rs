@@ -5,6 +5,7 @@
 //! it is sent; nothing is held while a provider or a backend is called. The answer to a start never depends on
 //! whether the user exists, nor does its time on whether the address is closed.
 
+mod accept;
 mod account;
 mod birth;
 mod dispatch;

@@ -23,7 +23,7 @@ use crate::domain::code::{Code, CodeLength};
 use crate::domain::network::ClientIp;
 use crate::domain::phone::Phone;
 use crate::domain::time::whole_secs;
-use crate::login::{LoginError, Start, Started, Verified, Verify, Wait};
+use crate::login::{LoginError, Start, Started, Unproved, Verified, Verify, Wait};
 use crate::store::challenges::Key;
 use crate::telemetry::chain;
 
@@ -164,12 +164,10 @@ impl Gateway {
         let verify = Verify { key, secret: None, code, name, device: None, client };
         Ok(match self.login.verify(verify).await? {
             Verified::Token(minted) => Answer::token(&minted.chat.token, &digits, &self.texts),
-            Verified::InFlight => Answer::fail("login", Failure::Busy),
-            Verified::NotMinted(_)
-            | Verified::Recycled { .. }
-            | Verified::Wrong { .. }
-            | Verified::TooSoon(_)
-            | Verified::NoChallenge => Answer::fail("login", Failure::BadUser),
+            Verified::Unproved(Unproved::InFlight) => Answer::fail("login", Failure::Busy),
+            Verified::NotMinted(_) | Verified::Recycled { .. } | Verified::Unproved(_) => {
+                Answer::fail("login", Failure::BadUser)
+            }
         })
     }
 }

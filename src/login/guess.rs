@@ -42,6 +42,7 @@ pub(super) struct Proved {
 }
 
 /// Why a guess proves nothing.
+#[derive(Debug, Clone, Copy)]
 #[must_use]
 pub enum Unproved {
     /// The code is wrong.
@@ -69,6 +70,18 @@ enum Admission {
     InFlight,
     /// The guard lets none through.
     Guarded(Guard),
+}
+
+impl Unproved {
+    /// Its name in metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Wrong { .. } => "wrong",
+            Self::TooSoon(_) => "too_soon",
+            Self::NoChallenge => "no_challenge",
+            Self::InFlight => "in_flight",
+        }
+    }
 }
 
 /// A guess that was counted.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::birth::{self, Birth, Tokens};
+use super::guess::Unproved;
 use super::{Login, LoginError, RETRY_AFTER, Realm, Verified};
 use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
@@ -112,7 +113,7 @@ impl Login {
                 Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat, session }))
             }
             // The lease ran out and somebody else took it: theirs is the token that counts.
-            Ok(_) => Ok(Verified::InFlight),
+            Ok(_) => Ok(Unproved::InFlight.into()),
             Err(error) => {
                 tracing::info!(
                     challenge = %challenge.id,

@@ -1,24 +1,20 @@
 //! Verify: a code comes back.
 
-use std::sync::Arc;
-
-use super::guess::{Guess, Proved, RightCode, Unproved};
+use super::guess::{Guess, Proved, Unproved};
 use super::mint::{Minted, Person, Ready};
 use super::recycled::{Arrival, Settled};
-use super::{Login, LoginError, MintFailed, Realm, Wait};
+use super::{Login, LoginError, MintFailed, Realm};
 use crate::domain::account::{AccountRules, Owner};
 use crate::domain::address::Address;
-use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME, State};
-use crate::domain::code::{Code, CodeHash};
-use crate::domain::ids::{ChallengeId, ClientSecret, GrantToken, MessageId, UserId};
+use crate::domain::challenge::{Challenge, Dialect, State};
+use crate::domain::code::Code;
+use crate::domain::ids::{ChallengeId, ClientSecret, GrantToken, UserId};
 use crate::domain::network::ClientIp;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::challenges::Key;
-use crate::store::deliveries::{self, Carried};
-use crate::store::grants::{self, Consumption, Leased};
-use crate::store::steps::{Missed, Once};
-use crate::store::users::{self, Holder, Known};
+use crate::store::grants::{self, Leased};
+use crate::store::users;
 use crate::store::{Abort, AnyConnection, guards};
 
 /// Somebody guesses.
@@ -63,19 +59,8 @@ pub enum Verified {
         /// Turns into a token, with the answer.
         grant: GrantToken,
     },
-    /// The code is wrong.
-    Wrong {
-        /// Guesses that are left for this challenge.
-        attempts_left: i32,
-        /// Until the next one is evaluated.
-        next_guess: Wait,
-    },
-    /// Nothing was evaluated: the guard does not let a guess through.
-    TooSoon(Wait),
-    /// Nothing was evaluated: there is no live code.
-    NoChallenge,
-    /// The code was right before, and its token is being minted right now.
-    InFlight,
+    /// The code proves nothing.
+    Unproved(Unproved),
 }
 
 impl Verified {
@@ -85,22 +70,14 @@ impl Verified {
             Self::Token(_) => "token",
             Self::NotMinted(_) => "not_minted",
             Self::Recycled { .. } => "recycled",
-            Self::Wrong { .. } => "wrong",
-            Self::TooSoon(_) => "too_soon",
-            Self::NoChallenge => "no_challenge",
-            Self::InFlight => "in_flight",
+            Self::Unproved(unproved) => unproved.kind(),
         }
     }
 }
 
 impl From<Unproved> for Verified {
     fn from(unproved: Unproved) -> Self {
-        match unproved {
-            Unproved::Wrong { attempts_left, next_guess } => Self::Wrong { attempts_left, next_guess },
-            Unproved::TooSoon(wait) => Self::TooSoon(wait),
-            Unproved::NoChallenge => Self::NoChallenge,
-            Unproved::InFlight => Self::InFlight,
-        }
+        Self::Unproved(unproved)
     }
 }
 
@@ -127,82 +104,9 @@ impl Login {
         }
     }
 
-    /// Consumes the challenge and mints.
-    async fn accept(
-        &self,
-        challenge: Challenge,
-        code: CodeHash,
-        given: Code,
-        message: MessageId,
-        person: Person,
-    ) -> Result<Verified, LoginError> {
-        let realm = self.realm(&challenge.realm)?;
-        let now = self.clock.now();
-        let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
-        let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
-        let acceptance = Arc::new(Acceptance {
-            right: RightCode::of(&challenge, message.clone(), self.limits.per_ip_unverified),
-            consumption: Consumption {
-                code,
-                channel: None,
-                user: UserId::generate_at(now, &*self.entropy),
-                is_new_user: false,
-                grant: grant.as_ref().map(GrantToken::hash),
-                grant_expires_at: now.plus(GRANT_LIFETIME),
-                lease_until,
-            },
-            dialect: challenge.dialect,
-            spelled: realm.upstream.id_by_address(&challenge.address).map(str::to_owned),
-            rules: self.accounts,
-        });
-        match self.consume(&acceptance, now).await? {
-            Ok(Consumed::For { holder, is_new_user, has_sessions, carried }) => {
-                let channel = carried.as_ref().and_then(|carried| carried.channel);
-                if let Some(carried) = carried {
-                    self.tell_used(&challenge.address, message, carried, given);
-                }
-                let ready = Ready {
-                    challenge,
-                    holder,
-                    is_new_user,
-                    has_sessions,
-                    lease_until,
-                    grant,
-                    channel,
-                    person,
-                };
-                self.mint(ready, &realm).await
-            }
-            Ok(Consumed::Asked(since, carried)) => {
-                if let Some(carried) = carried {
-                    self.tell_used(&challenge.address, message, carried, given);
-                }
-                Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }))
-            }
-            Err(Missed) => Ok(Verified::NoChallenge),
-        }
-    }
-
-    /// The write of a right guess: the code is used up, the grant is open and leased, the user is known. Where
-    /// somebody is to be asked first, nobody has the lease. The inner error: another right guess was first.
-    async fn consume(
-        &self,
-        acceptance: &Arc<Acceptance>,
-        now: Timestamp,
-    ) -> Result<Result<Consumed, Missed>, LoginError> {
-        let (looking, writing) = (Arc::clone(acceptance), Arc::clone(acceptance));
-        let look = move |db: &mut AnyConnection| looking.look(db);
-        let write = move |found, once: Once<'_>| writing.write_plainly(found, once, now);
-        if let Ok(Some(consumed)) = self.store.write_after(look, write).await? {
-            return Ok(Ok(consumed));
-        }
-        let settling = Arc::clone(acceptance);
-        Ok(self.store.write(move |db| settling.settle(db, now)).await?)
-    }
-
     /// Takes up a grant that an earlier right code left open.
     async fn accept_again(&self, challenge: Challenge, person: Person) -> Result<Verified, LoginError> {
-        let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
+        let State::Proved(proof) = &challenge.state else { return Ok(Unproved::NoChallenge.into()) };
         let (is_new_user, channel) = (proof.grant.is_new_user, proof.channel);
         let realm = self.realm(&challenge.realm)?;
         let now = self.clock.now();
@@ -222,10 +126,10 @@ impl Login {
         let (holder, is_fresh) = match self.store.write(take).await? {
             Ok(Settled::User(holder, is_fresh)) => (holder, is_fresh),
             Ok(Settled::Ask(_, since)) => {
-                return Ok(grant.map_or(Verified::NoChallenge, |grant| Verified::Recycled { since, grant }));
+                return Ok(asked(since, grant));
             }
-            Err(NotTaken::Lost) => return Ok(Verified::InFlight),
-            Err(NotTaken::Gone) => return Ok(Verified::NoChallenge),
+            Err(NotTaken::Lost) => return Ok(Unproved::InFlight.into()),
+            Err(NotTaken::Gone) => return Ok(Unproved::NoChallenge.into()),
         };
         let is_new_user = is_new_user || is_fresh;
         let has_sessions = true;
@@ -242,7 +146,7 @@ impl Login {
         let now = self.clock.now();
         let hash = complete.grant.hash();
         let Some(open) = self.store.read(move |db| grants::find(db, &hash, now)).await? else {
-            return Ok(Verified::NoChallenge);
+            return Ok(Unproved::NoChallenge.into());
         };
         let realm = self.realm(&open.realm)?;
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
@@ -257,10 +161,10 @@ impl Login {
             Ok((_, Settled::Ask(_, since))) => {
                 return Ok(Verified::Recycled { since, grant: complete.grant });
             }
-            Err(NotTaken::Lost) => return Ok(Verified::InFlight),
-            Err(NotTaken::Gone) => return Ok(Verified::NoChallenge),
+            Err(NotTaken::Lost) => return Ok(Unproved::InFlight.into()),
+            Err(NotTaken::Gone) => return Ok(Unproved::NoChallenge.into()),
         };
-        let State::Proved(proof) = &challenge.state else { return Ok(Verified::NoChallenge) };
+        let State::Proved(proof) = &challenge.state else { return Ok(Unproved::NoChallenge.into()) };
         let (is_new_user, channel) = (proof.grant.is_new_user || is_fresh, proof.channel);
         let person = Person { name: None, device: complete.device, client: complete.client };
         let (grant, has_sessions) = (Some(complete.grant), true);
@@ -270,94 +174,9 @@ impl Login {
     }
 }
 
-/// What a right guess found.
-enum Consumed {
-    For {
-        holder: Holder,
-        is_new_user: bool,
-        /// Whether a session of theirs may be replaced.
-        has_sessions: bool,
-        carried: Option<Carried>,
-    },
-    /// The account was last used then; whose it is, is to be asked.
-    Asked(Timestamp, Option<Carried>),
-}
-
-/// What is known of the address, and the message that the code came with.
-type Seen = (Option<Known>, Option<Carried>);
-
-/// A right guess that is to be written down.
-struct Acceptance {
-    right: RightCode,
-    /// With the user that they become where they are new.
-    consumption: Consumption,
-    dialect: Dialect,
-    spelled: Option<String>,
-    rules: AccountRules,
-}
-
-impl Acceptance {
-    fn arrival(&self) -> Arrival<'_> {
-        Arrival {
-            realm: &self.right.realm,
-            address: &self.right.address,
-            dialect: self.dialect,
-            owner: None,
-            fresh: &self.consumption.user,
-            spelled: self.spelled.as_deref(),
-        }
-    }
-
-    fn look(&self, db: &mut AnyConnection) -> Result<Seen, diesel::result::Error> {
-        users::known(db, &self.right.realm, self.right.address.as_str(), &self.right.message)
-    }
-
-    /// Where it is plain for whom; nothing is written where it is not.
-    fn write_plainly(
-        &self,
-        (known, carried): Seen,
-        once: Once<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Consumed>, Abort<Missed>> {
-        let Some((holder, is_new_user)) = self.arrival().plainly(known.as_ref(), self.rules, now) else {
-            return Ok(None);
-        };
-        let consumption = Consumption {
-            channel: carried.as_ref().and_then(|carried| carried.channel),
-            user: holder.user.clone(),
-            is_new_user,
-            ..self.consumption.clone()
-        };
-        let arrived = self.arrival().note(&holder.user, is_new_user, now);
-        arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)?;
-        let has_sessions = known.is_some_and(|known| known.has_sessions);
-        Ok(Some(Consumed::For { holder, is_new_user, has_sessions, carried }))
-    }
-
-    /// Where that takes looking into.
-    fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Consumed, Abort<Missed>> {
-        let settled = self.arrival().settle(db, self.rules, now)?;
-        let carried = deliveries::carried(db, &self.right.message)?;
-        let channel = carried.as_ref().and_then(|carried| carried.channel);
-        let (consumption, consumed) = match settled {
-            Settled::User(holder, is_new_user) => {
-                let user = holder.user.clone();
-                let consumption = Consumption { channel, user, is_new_user, ..self.consumption.clone() };
-                (
-                    consumption,
-                    Consumed::For { holder, is_new_user, has_sessions: true, carried: carried.clone() },
-                )
-            }
-            Settled::Ask(holder, since) => {
-                let lease_until = Timestamp::from_millis(0);
-                let consumption =
-                    Consumption { channel, user: holder.user, lease_until, ..self.consumption.clone() };
-                (consumption, Consumed::Asked(since, carried.clone()))
-            }
-        };
-        self.right.use_up(&consumption, carried.as_ref(), now).run(Once::within(db))?;
-        Ok(consumed)
-    }
+/// Only who holds a grant can be asked.
+pub(super) fn asked(since: Timestamp, grant: Option<GrantToken>) -> Verified {
+    grant.map_or(Unproved::NoChallenge.into(), |grant| Verified::Recycled { since, grant })
 }
 
 /// Why a grant is not taken up.

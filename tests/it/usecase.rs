@@ -7,7 +7,7 @@ use latchkey::domain::code::{Code, CodeLength};
 use latchkey::domain::ids::{ChallengeId, ClientSecret, GrantToken};
 use latchkey::domain::network::ClientIp;
 use latchkey::domain::purpose::Purpose;
-use latchkey::login::{Complete, MintFailed, Resend, Sent, Start, Started, Verified, Verify, Wait};
+use latchkey::login::{Complete, MintFailed, Resend, Sent, Start, Started, Unproved, Verified, Verify, Wait};
 use latchkey::store::challenges::Key;
 use latchkey::upstream::UpstreamError;
 
@@ -71,7 +71,7 @@ on_both! {
         assert_eq!((sent.expires_in.as_secs(), sent.attempts_left), (1200, 5));
         let secret = sent.secret.expect("a new challenge has one");
         let wrong = verify(&app, &sent.challenge, &secret, &app.outbox.wrong_code()).await;
-        assert!(matches!(wrong, Verified::Wrong { attempts_left: 4, next_guess: Wait::For(wait) } if wait.is_zero()));
+        assert!(matches!(wrong, Verified::Unproved(Unproved::Wrong { attempts_left: 4, next_guess: Wait::For(wait) }) if wait.is_zero()));
         let right = verify(&app, &sent.challenge, &secret, &app.outbox.last_code()).await;
         let Verified::Token(minted) = right else { panic!("no token") };
         assert!(minted.is_new_user);
@@ -86,7 +86,7 @@ on_both! {
         let stranger = start_other(&app).await;
         let code = app.outbox.sent()[0].code.clone();
         let wrong = verify(&app, &sent.challenge, &stranger, &code).await;
-        assert!(matches!(wrong, Verified::NoChallenge));
+        assert!(matches!(wrong, Verified::Unproved(Unproved::NoChallenge)));
         assert!(matches!(resend(&app, &sent.challenge, &stranger).await, Started::NoChallenge));
         assert_eq!((database.count("guards"), database.audited("guess.counted")), (0, 0));
         app.stop().await;
@@ -115,7 +115,7 @@ on_both! {
             database.texts("SELECT id AS t FROM challenges WHERE dialect = 'mesibo'").remove(0),
         );
         let verified = verify(&app, &id, &secret, &app.outbox.last_code()).await;
-        assert!(matches!(verified, Verified::NoChallenge));
+        assert!(matches!(verified, Verified::Unproved(Unproved::NoChallenge)));
         app.stop().await;
     }
 }
@@ -154,7 +154,7 @@ on_both! {
         assert_eq!(database.number("SELECT failures AS n FROM guards"), 6);
         let code = app.outbox.last_code();
         let soon = verify(&app, &second.challenge, &two, &code).await;
-        assert!(matches!(soon, Verified::TooSoon(Wait::For(wait)) if wait.as_secs() == 30));
+        assert!(matches!(soon, Verified::Unproved(Unproved::TooSoon(Wait::For(wait))) if wait.as_secs() == 30));
         app.advance(30);
         assert!(matches!(verify(&app, &second.challenge, &two, &code).await, Verified::Token(_)));
         app.stop().await;
@@ -180,7 +180,7 @@ on_both! {
             panic!("no token")
         };
         assert!(minted.is_new_user, "it is remembered");
-        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::NoChallenge)), "and is spent");
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::Unproved(Unproved::NoChallenge))), "and is spent");
         assert_eq!((app.outbox.count(), app.upstream.minted().len()), (1, 1));
         app.stop().await;
     }
@@ -192,7 +192,7 @@ on_both! {
         let failed = open_grant(&app, UpstreamError::Unknown("cut".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
         assert_eq!(failed.retry_after.as_secs(), 6);
-        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::InFlight)));
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::Unproved(Unproved::InFlight))));
         app.advance(failed.retry_after.as_secs());
         assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::Token(_))));
         app.stop().await;
@@ -220,9 +220,9 @@ on_both! {
         let failed = open_grant(&app, UpstreamError::Unavailable("down".into())).await;
         let grant = failed.grant.expect("a /v1 client gets one");
         let stranger = GrantToken::generate(&latchkey::ambient::SeededEntropy::new(99));
-        assert!(matches!(app.login.complete(with(&stranger)).await, Ok(Verified::NoChallenge)));
+        assert!(matches!(app.login.complete(with(&stranger)).await, Ok(Verified::Unproved(Unproved::NoChallenge))));
         app.advance(600);
-        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::NoChallenge)));
+        assert!(matches!(app.login.complete(with(&grant)).await, Ok(Verified::Unproved(Unproved::NoChallenge))));
         app.stop().await;
     }
 }

@@ -91,7 +91,7 @@ impl Gateway {
         match confirmed.map_err(|error| problem(&error))? {
             Confirmed::Done { to } => Ok((StatusCode::OK, json!({"to": to}))),
             Confirmed::Taken => Err(Kind::AddressTaken.into()),
-            Confirmed::Unproved(unproved) => answer::verified(unproved.into(), Kind::ChallengeGone),
+            Confirmed::Unproved(unproved) => Err(answer::proves_nothing(unproved, Kind::ChallengeGone)),
         }
     }
 

@@ -11,7 +11,7 @@ use super::Reply;
 use crate::domain::channel::Channel;
 use crate::domain::code::CodeLength;
 use crate::domain::time::whole_secs;
-use crate::login::{LoginError, MintFailed, Minted, Others, Sent, Started, Tokens, Verified, Wait};
+use crate::login::{LoginError, MintFailed, Minted, Others, Sent, Started, Tokens, Unproved, Verified, Wait};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 use crate::upstream::{ChatToken, UpstreamError};
@@ -80,17 +80,24 @@ pub(super) fn verified(verified: Verified, gone: Kind) -> Result<Reply, Problem>
         Verified::Recycled { since, grant } => {
             Ok((StatusCode::OK, json!({"recycled": {"since": since.as_secs()}, "grant": grant.reveal()})))
         }
-        Verified::Wrong { attempts_left, next_guess } => {
+        Verified::Unproved(unproved) => Err(proves_nothing(unproved, gone)),
+    }
+}
+
+/// Why a code proves nothing.
+pub(super) fn proves_nothing(unproved: Unproved, gone: Kind) -> Problem {
+    match unproved {
+        Unproved::Wrong { attempts_left, next_guess } => {
             let check = match next_guess {
                 Wait::For(wait) => Value::from(whole_secs(wait)),
                 Wait::ForOperator => Value::Null,
             };
             let problem = Problem::from(Kind::WrongCode).with("attempts_left", attempts_left);
-            Err(problem.with("next", json!({"check": check})))
+            problem.with("next", json!({"check": check}))
         }
-        Verified::TooSoon(wait) => Err(too_soon(Kind::GuessTooSoon, wait)),
-        Verified::NoChallenge => Err(gone.into()),
-        Verified::InFlight => Err(Problem::from(Kind::MintInFlight).retry_after(1)),
+        Unproved::TooSoon(wait) => too_soon(Kind::GuessTooSoon, wait),
+        Unproved::NoChallenge => gone.into(),
+        Unproved::InFlight => Problem::from(Kind::MintInFlight).retry_after(1),
     }
 }
 
