@@ -77,11 +77,10 @@ impl AnyConnection {
     /// Connects to the server. No statement of ours runs for longer than `deadline`.
     pub(super) fn open_postgres(url: &str, deadline: Duration) -> Result<Self, ConnectionError> {
         let mut connection = PgConnection::establish(url)?;
-        // Every statement is about rows that a key names: whatever the values, its plan is the same.
         let millis = deadline.as_millis();
         let settings = format!(
             "SET statement_timeout={millis}; SET lock_timeout={millis}; \
-             SET idle_in_transaction_session_timeout={}; SET plan_cache_mode=force_generic_plan;",
+                                SET idle_in_transaction_session_timeout={};",
             millis * 2
         );
         connection.batch_execute(&settings).map_err(ConnectionError::CouldntSetupConfiguration)?;
