@@ -80,7 +80,7 @@ impl AnyConnection {
         let millis = deadline.as_millis();
         let settings = format!(
             "SET statement_timeout={millis}; SET lock_timeout={millis}; \
-                                SET idle_in_transaction_session_timeout={};",
+             SET idle_in_transaction_session_timeout={};",
             millis * 2
         );
         connection.batch_execute(&settings).map_err(ConnectionError::CouldntSetupConfiguration)?;
