@@ -6,10 +6,13 @@
 
 use std::sync::OnceLock;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType, Region};
 
 /// Longer than any spelling of 15 digits that a person would type.
 const MAX_INPUT_BYTES: usize = 40;
+
+/// The longest country calling code (ITU-T E.164).
+const CALLING_CODE_DIGITS: usize = 3;
 
 /// Calling codes that belong to no country: satellites, maritime and international networks (ITU-T E.164 annex).
 const WORLD: [&str; 6] = ["+870", "+878", "+881", "+882", "+883", "+888"];
@@ -97,8 +100,7 @@ impl Phone {
     }
 
     fn read(international: &str) -> Result<Self, PhoneError> {
-        let number: PhoneNumber =
-            PHONE_NUMBER_UTIL.parse(international, None).or(Err(PhoneError::Impossible))?;
+        let number = PHONE_NUMBER_UTIL.parse(international, None).or(Err(PhoneError::Impossible))?;
         match number.is_possible_with_reason() {
             Ok(NumberLengthType::IsPossible) => {}
             Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
@@ -131,9 +133,19 @@ impl Phone {
     #[must_use]
     pub fn country(&self) -> Country {
         *self.country.get_or_init(|| {
-            PHONE_NUMBER_UTIL
-                .parse(&self.e164, None)
-                .map_or(Country::UNKNOWN, |number| Country::of_number(&number))
+            // Most calling codes are of one country: to read the whole number again would tell nothing more.
+            let sole = self.regions().filter(|regions| regions.len() == 1).and_then(|mut regions| regions.next());
+            let region = sole.or_else(|| PHONE_NUMBER_UTIL.parse(&self.e164, None).ok()?.get_region_code());
+            region.map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()))
+        })
+    }
+
+    /// All that share its calling code.
+    fn regions(&self) -> Option<impl ExactSizeIterator<Item = Region>> {
+        // No calling code begins another (ITU-T E.164, 6.2.1).
+        (1..=CALLING_CODE_DIGITS).find_map(|length| {
+            let code = self.digits().get(..length)?.parse().ok()?;
+            PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(code)
         })
     }
 
@@ -178,10 +190,6 @@ impl std::fmt::Debug for Phone {
 }
 
 impl Country {
-    fn of_number(number: &PhoneNumber) -> Self {
-        number.get_region_code().map_or(Self::UNKNOWN, |region| Self::of(&region.to_string()))
-    }
-
     /// The numbering plan does not tell.
     pub const UNKNOWN: Self = Self(*b"ZZ");
 
@@ -217,6 +225,24 @@ mod tests {
         }
         for text in ["", "+", "18005551234", "+1 800", "+１"] {
             assert!(Phone::from_stored(text.to_owned()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_of_the_country_that_the_numbering_plan_says() {
+        for region in PHONE_NUMBER_UTIL.get_supported_regions() {
+            let example = PHONE_NUMBER_UTIL.get_example_number(region).expect("each region has one");
+            let e164 = example.format_as(PhoneNumberFormat::E164).into_owned();
+            let told = example.get_region_code().map(|region| region.to_string());
+            let phone = Phone::from_stored(e164).expect("a number");
+            assert_eq!(Some(phone.country().to_string()), told, "{phone:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_a_network_without_a_country_is_of_none() {
+        for text in ["+88213123456", "+881612345678", "+870773111632"] {
+            assert_eq!(Phone::parse(text).expect(text).country(), Country::UNKNOWN, "{text}");
         }
     }
 
