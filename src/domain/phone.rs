@@ -133,20 +133,20 @@ impl Phone {
     #[must_use]
     pub fn country(&self) -> Country {
         *self.country.get_or_init(|| {
-            // Most calling codes are of one country: to read the whole number again would tell nothing more.
-            let sole = self.regions().filter(|regions| regions.len() == 1).and_then(|mut regions| regions.next());
-            let region = sole.or_else(|| PHONE_NUMBER_UTIL.parse(&self.e164, None).ok()?.get_region_code());
+            let of_plan = || PHONE_NUMBER_UTIL.parse(&self.e164, None).ok()?.get_region_code();
+            let region = self.sole_region().or_else(of_plan);
             region.map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()))
         })
     }
 
-    /// All that share its calling code.
-    fn regions(&self) -> Option<impl ExactSizeIterator<Item = Region>> {
+    /// Most calling codes are of one region: to read the whole number again would tell nothing more.
+    fn sole_region(&self) -> Option<Region> {
         // No calling code begins another (ITU-T E.164, 6.2.1).
-        (1..=CALLING_CODE_DIGITS).find_map(|length| {
+        let mut regions = (1..=CALLING_CODE_DIGITS).find_map(|length| {
             let code = self.digits().get(..length)?.parse().ok()?;
             PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(code)
-        })
+        })?;
+        if regions.len() == 1 { regions.next() } else { None }
     }
 
     /// Whether the numbering plan gives the number to services, not to people: premium rate, shared cost, toll free,

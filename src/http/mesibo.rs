@@ -16,7 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use self::answer::{Answer, Failure, Spelling};
 use self::fields::Fields;
 use super::{Asker, Current, Gateway, body};
-use crate::config::{App, ResultSpelling};
+use crate::config::ResultSpelling;
 use crate::domain::address::Address;
 use crate::domain::challenge::Dialect;
 use crate::domain::code::{Code, CodeLength};
@@ -50,8 +50,8 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: Current) -
     let fields = fields::parse(&body);
     let spelling = Spelling::guess(fields.as_ref(), browser);
     let fields = fields.unwrap_or_default();
-    let app = fields.text("appid").and_then(|id| gateway.apps.find(&id).cloned());
-    let spelling = match app.as_ref().map(|app| app.result) {
+    let result = fields.text("appid").and_then(|id| gateway.apps.find(&id).map(|app| app.result));
+    let spelling = match result {
         Some(ResultSpelling::Strings) => Spelling::Strings,
         Some(ResultSpelling::Booleans) => Spelling::Booleans,
         Some(ResultSpelling::Auto) | None => spelling,
@@ -62,7 +62,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: Current) -
         let gateway = gateway.clone();
         async move {
             let _turn = turn;
-            gateway.answer(&fields, app, asker).await
+            gateway.answer(&fields, asker).await
         }
     };
     let answer = super::on_its_own(work).await.unwrap_or_else(|| Answer::fail(&op, Failure::Busy));
@@ -70,9 +70,9 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: Current) -
 }
 
 impl Gateway {
-    async fn answer(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
+    async fn answer(&self, fields: &Fields, asker: Asker) -> Answer {
         match fields.op().as_str() {
-            "login" => self.log_in(fields, app, asker).await,
+            "login" => self.log_in(fields, asker).await,
             "logout" => self.log_out(fields, asker.client).await,
             "" => Answer::fail("", Failure::NoOp),
             op => Answer::fail(op, Failure::BadOp),
@@ -89,9 +89,9 @@ impl Gateway {
         Answer::ok("logout")
     }
 
-    async fn log_in(&self, fields: &Fields, app: Option<App>, asker: Asker) -> Answer {
+    async fn log_in(&self, fields: &Fields, asker: Asker) -> Answer {
         let Some(app_id) = fields.text("appid") else { return Answer::fail("login", Failure::MissingApp) };
-        if !app.is_some_and(|app| app.dialects.contains(&Dialect::Mesibo)) {
+        if !self.apps.find(&app_id).is_some_and(|app| app.dialects.contains(&Dialect::Mesibo)) {
             let shown: String = app_id.chars().take(64).collect();
             tracing::warn!(app_id = ?shown, "a login for an app that is not in [[apps]], or not for this dialect");
             return Answer::fail("login", Failure::BadApp);

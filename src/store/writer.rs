@@ -194,14 +194,19 @@ struct Committer {
 impl Committer {
     fn serve(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(first) = jobs.blocking_recv() {
-            // Whoever is about to hand a job over gets the processor first: a commit costs the same for one and for many.
-            std::thread::yield_now();
             let mut group = Vec::with_capacity(GROUP);
             group.push(first);
-            while group.len() < GROUP
-                && let Ok(next) = jobs.try_recv()
-            {
-                group.push(next);
+            // Whoever is about to hand a job over gets the processor first, for as long as somebody is: a commit costs
+            // nearly the same for one and for many.
+            let mut seen = 0;
+            while seen < group.len() && group.len() < GROUP {
+                seen = group.len();
+                std::thread::yield_now();
+                while group.len() < GROUP
+                    && let Ok(next) = jobs.try_recv()
+                {
+                    group.push(next);
+                }
             }
             group.retain(|job| !job.is_abandoned());
             if !group.is_empty() {
