@@ -50,12 +50,16 @@ impl Login {
             spelled: realm.upstream.id_by_address(&challenge.address).map(str::to_owned),
             rules: self.accounts,
         });
-        match self.consume(&acceptance, now).await? {
-            Ok(Consumed::For { holder, is_new_user, has_sessions, carried }) => {
-                let channel = carried.as_ref().and_then(|carried| carried.channel);
-                if let Some(carried) = carried {
-                    self.tell_used(&challenge.address, message, carried, given);
-                }
+        let (consumed, carried) = match self.consume(&acceptance, now).await? {
+            Ok(done) => done,
+            Err(Missed) => return Ok(Unproved::NoChallenge.into()),
+        };
+        let channel = carried.as_ref().and_then(|carried| carried.channel);
+        if let Some(carried) = carried {
+            self.tell_used(&challenge.address, message, carried, given);
+        }
+        match consumed {
+            Consumed::For { holder, is_new_user, has_sessions } => {
                 let ready = Ready {
                     challenge,
                     holder,
@@ -68,13 +72,7 @@ impl Login {
                 };
                 self.mint(ready, &realm).await
             }
-            Ok(Consumed::Asked(since, carried)) => {
-                if let Some(carried) = carried {
-                    self.tell_used(&challenge.address, message, carried, given);
-                }
-                Ok(asked(since, grant))
-            }
-            Err(Missed) => Ok(Unproved::NoChallenge.into()),
+            Consumed::Asked(since) => Ok(asked(since, grant)),
         }
     }
 
@@ -84,12 +82,12 @@ impl Login {
         &self,
         acceptance: &Arc<Acceptance>,
         now: Timestamp,
-    ) -> Result<Result<Consumed, Missed>, LoginError> {
+    ) -> Result<Result<Done, Missed>, LoginError> {
         let (looking, writing) = (Arc::clone(acceptance), Arc::clone(acceptance));
         let look = move |db: &mut AnyConnection| looking.look(db);
         let write = move |found, once: Once<'_>| writing.write_plainly(found, once, now);
-        if let Ok(Some(consumed)) = self.store.write_after(look, write).await? {
-            return Ok(Ok(consumed));
+        if let Ok(Some(done)) = self.store.write_after(look, write).await? {
+            return Ok(Ok(done));
         }
         let settling = Arc::clone(acceptance);
         Ok(self.store.write(move |db| settling.settle(db, now)).await?)
@@ -103,11 +101,13 @@ enum Consumed {
         is_new_user: bool,
         /// Whether a session of theirs may be replaced.
         has_sessions: bool,
-        carried: Option<Carried>,
     },
     /// The account was last used then; whose it is, is to be asked.
-    Asked(Timestamp, Option<Carried>),
+    Asked(Timestamp),
 }
+
+/// With the message that the code came with.
+type Done = (Consumed, Option<Carried>);
 
 /// What is known of the address, and the message that the code came with.
 type Seen = (Option<Known>, Option<Carried>);
@@ -144,7 +144,7 @@ impl Acceptance {
         (known, carried): Seen,
         once: Once<'_>,
         now: Timestamp,
-    ) -> Result<Option<Consumed>, Abort<Missed>> {
+    ) -> Result<Option<Done>, Abort<Missed>> {
         let Some((holder, is_new_user)) = self.arrival().plainly(known.as_ref(), self.rules, now) else {
             return Ok(None);
         };
@@ -157,31 +157,28 @@ impl Acceptance {
         let arrived = self.arrival().note(&holder.user, is_new_user, now);
         arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)?;
         let has_sessions = known.is_some_and(|known| known.has_sessions);
-        Ok(Some(Consumed::For { holder, is_new_user, has_sessions, carried }))
+        Ok(Some((Consumed::For { holder, is_new_user, has_sessions }, carried)))
     }
 
     /// Where that takes looking into.
-    fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Consumed, Abort<Missed>> {
+    fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Done, Abort<Missed>> {
         let settled = self.arrival().settle(db, self.rules, now)?;
         let carried = deliveries::carried(db, &self.right.message)?;
-        let channel = carried.as_ref().and_then(|carried| carried.channel);
+        let consumption = Consumption {
+            channel: carried.as_ref().and_then(|carried| carried.channel),
+            ..self.consumption.clone()
+        };
         let (consumption, consumed) = match settled {
-            Settled::User(holder, is_new_user) => {
-                let user = holder.user.clone();
-                let consumption = Consumption { channel, user, is_new_user, ..self.consumption.clone() };
-                (
-                    consumption,
-                    Consumed::For { holder, is_new_user, has_sessions: true, carried: carried.clone() },
-                )
-            }
+            Settled::User(holder, is_new_user) => (
+                Consumption { user: holder.user.clone(), is_new_user, ..consumption },
+                Consumed::For { holder, is_new_user, has_sessions: true },
+            ),
             Settled::Ask(holder, since) => {
                 let lease_until = Timestamp::from_millis(0);
-                let consumption =
-                    Consumption { channel, user: holder.user, lease_until, ..self.consumption.clone() };
-                (consumption, Consumed::Asked(since, carried.clone()))
+                (Consumption { user: holder.user, lease_until, ..consumption }, Consumed::Asked(since))
             }
         };
         self.right.use_up(&consumption, carried.as_ref(), now).run(Once::within(db))?;
-        Ok(consumed)
+        Ok((consumed, carried))
     }
 }

@@ -1,7 +1,8 @@
 //! Reading from a SQLite file.
 //!
 //! Guarantees: each thread reads over a connection of its own, in place: a look-up by key takes less time than handing
-//! it to another thread, and in WAL mode a reader waits for nobody. What one look sees belongs together. A connection that failed is never used again.
+//! it to another thread, and in WAL mode a reader waits for nobody. What one look sees belongs together. A connection
+//! that failed is never used again.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,9 @@
 //! Lists of guarded statements.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::{RunQueryDsl, sql_query};
 use futures_util::future::join_all;
 use latchkey::domain::limits::Rate;
 use latchkey::store::audit::{self, Event, Subject};
@@ -10,7 +12,7 @@ use latchkey::store::{Abort, AnyConnection, Store, budgets, guards};
 
 use super::settings;
 use crate::harness::app::now;
-use crate::harness::{Database, on_both};
+use crate::harness::{Backend, Database, on_both, postgres};
 
 fn recorded<'a>() -> Steps<'a> {
     Steps::new().must(audit::recording(Event::CodeSent, Subject::default(), now()))
@@ -80,4 +82,38 @@ on_both! {
         assert_eq!(database.count("audit"), 0);
         store.close().await;
     }
+}
+
+/// How many wait for another's row.
+const WAITING: &str = "SELECT count(*) AS n FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+#[tokio::test]
+async fn a_list_takes_its_rows_in_its_own_order_so_that_no_two_wait_in_a_circle() {
+    if !postgres::is_here() {
+        return;
+    }
+    let database = Database::fresh(Backend::Postgres);
+    let store = Arc::new(Store::open(&settings(&database)).expect("the database"));
+    let spend = |key| budgets::spend(key, rate(5), now());
+    for [first, second] in [["a", "b"], ["b", "a"]] {
+        let list = move || Steps::new().must(spend(first)).must(spend(second));
+        assert_eq!(make(&store, list).await, Ok(()), "both rows are there from now on");
+        let mut holder = database.postgres();
+        sql_query("BEGIN").execute(&mut holder).expect("a transaction");
+        let hold = format!("SELECT FROM budgets WHERE key = '{first}' FOR UPDATE");
+        sql_query(hold).execute(&mut holder).expect("the first row");
+        let waits = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { make(&store, list).await }
+        });
+        while database.number(WAITING) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Fails where whoever waits for the first row has the second already.
+        database.execute(&format!("SELECT FROM budgets WHERE key = '{second}' FOR UPDATE NOWAIT"));
+        sql_query("COMMIT").execute(&mut holder).expect("its end");
+        assert_eq!(waits.await.expect("no panic"), Ok(()));
+    }
+    store.close().await;
 }
