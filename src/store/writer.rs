@@ -194,20 +194,7 @@ struct Committer {
 impl Committer {
     fn serve(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(first) = jobs.blocking_recv() {
-            let mut group = Vec::with_capacity(GROUP);
-            group.push(first);
-            // Whoever is about to hand a job over gets the processor first, for as long as somebody is: a commit costs
-            // nearly the same for one and for many.
-            let mut seen = 0;
-            while seen < group.len() && group.len() < GROUP {
-                seen = group.len();
-                std::thread::yield_now();
-                while group.len() < GROUP
-                    && let Ok(next) = jobs.try_recv()
-                {
-                    group.push(next);
-                }
-            }
+            let mut group = gather(first, &mut jobs);
             group.retain(|job| !job.is_abandoned());
             if !group.is_empty() {
                 self.settle(group);
@@ -287,6 +274,25 @@ impl Committer {
         }
         connection.command("RELEASE job").map_err(Failure::Database)
     }
+}
+
+/// A group ends when nobody hands in more: a commit costs nearly the same for one job and for many.
+fn gather(first: Box<dyn Job>, jobs: &mut mpsc::Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let mut group = Vec::with_capacity(GROUP);
+    group.push(first);
+    let mut next = || {
+        jobs.try_recv().ok().or_else(|| {
+            // Whoever is about to hand a job over gets the processor first.
+            std::thread::yield_now();
+            jobs.try_recv().ok()
+        })
+    };
+    while group.len() < GROUP
+        && let Some(job) = next()
+    {
+        group.push(job);
+    }
+    group
 }
 
 /// Why a group was not committed.
