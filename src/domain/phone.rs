@@ -21,7 +21,7 @@ const WORLD: [&str; 6] = ["+870", "+878", "+881", "+882", "+883", "+888"];
 #[derive(Clone)]
 pub struct Phone {
     e164: String,
-    /// Once somebody asked: the numbering plan of one calling code may have two dozen countries.
+    /// Of one that the store gave back, once somebody asked: its calling code may be that of two dozen countries.
     country: OnceLock<Country>,
 }
 
@@ -106,7 +106,8 @@ impl Phone {
             Ok(NumberLengthType::IsPossibleLocalOnly) | Err(_) => return Err(PhoneError::Impossible),
         }
         let e164 = number.format_as(PhoneNumberFormat::E164).into_owned();
-        Ok(Self { e164, country: OnceLock::new() })
+        let country = country_of(&e164, || number.get_region_code());
+        Ok(Self { e164, country: country.into() })
     }
 
     /// Takes one that the store gave back, without asking the numbering plan again.
@@ -132,21 +133,8 @@ impl Phone {
     /// Where the number belongs.
     #[must_use]
     pub fn country(&self) -> Country {
-        *self.country.get_or_init(|| {
-            let of_plan = || PHONE_NUMBER_UTIL.parse(&self.e164, None).ok()?.get_region_code();
-            let region = self.sole_region().or_else(of_plan);
-            region.map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()))
-        })
-    }
-
-    /// Most calling codes are of one region: to read the whole number again would tell nothing more.
-    fn sole_region(&self) -> Option<Region> {
-        // No calling code begins another (ITU-T E.164, 6.2.1).
-        let mut regions = (1..=CALLING_CODE_DIGITS).find_map(|length| {
-            let code = self.digits().get(..length)?.parse().ok()?;
-            PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(code)
-        })?;
-        if regions.len() == 1 { regions.next() } else { None }
+        let of_plan = || PHONE_NUMBER_UTIL.parse(&self.e164, None).ok()?.get_region_code();
+        *self.country.get_or_init(|| country_of(&self.e164, of_plan))
     }
 
     /// Whether the numbering plan gives the number to services, not to people: premium rate, shared cost, toll free,
@@ -175,6 +163,22 @@ impl Phone {
     pub fn masked(&self) -> String {
         mask(&self.e164)
     }
+}
+
+/// Where a number belongs; the numbering plan is asked where its calling code does not tell.
+fn country_of(e164: &str, of_plan: impl FnOnce() -> Option<Region>) -> Country {
+    let region = sole_region(e164).or_else(of_plan);
+    region.map_or(Country::UNKNOWN, |region| Country::of(&region.to_string()))
+}
+
+/// Most calling codes are of one region.
+fn sole_region(e164: &str) -> Option<Region> {
+    // No calling code begins another (ITU-T E.164, 6.2.1).
+    let mut regions = (1..=CALLING_CODE_DIGITS).find_map(|length| {
+        let code = e164.get(1..=length)?.parse().ok()?;
+        PHONE_NUMBER_UTIL.get_regions_for_country_calling_code(code)
+    })?;
+    if regions.len() == 1 { regions.next() } else { None }
 }
 
 fn mask(e164: &str) -> String {
@@ -234,8 +238,11 @@ mod tests {
             let example = PHONE_NUMBER_UTIL.get_example_number(region).expect("each region has one");
             let e164 = example.format_as(PhoneNumberFormat::E164).into_owned();
             let told = example.get_region_code().map(|region| region.to_string());
-            let phone = Phone::from_stored(e164).expect("a number");
-            assert_eq!(Some(phone.country().to_string()), told, "{phone:?}");
+            let parsed = Phone::parse(&e164).expect("a number");
+            let stored = Phone::from_stored(e164).expect("a number");
+            for phone in [parsed, stored] {
+                assert_eq!(Some(phone.country().to_string()), told, "{phone:?}");
+            }
         }
     }
 

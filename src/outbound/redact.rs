@@ -1,5 +1,7 @@
 //! Keeping secrets out of what people read.
 
+use std::sync::Arc;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderMap;
 use zeroize::Zeroizing;
@@ -14,7 +16,12 @@ const MIN_PROOF_CHARS: usize = 8;
 const SUSPECT_DIGITS: usize = 6;
 
 /// Knows what must not be shown.
-pub(crate) struct Redactor(Vec<Zeroizing<String>>);
+pub(crate) struct Redactor {
+    /// Of every call.
+    secrets: Arc<[Zeroizing<String>]>,
+    /// Of one.
+    proofs: Vec<Zeroizing<String>>,
+}
 
 impl Redactor {
     /// For these secrets, as they are and as URLs and forms spell them.
@@ -24,19 +31,20 @@ impl Redactor {
             let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
             [secret.to_owned(), form, url].map(Zeroizing::new)
         });
-        Self(spellings.collect())
+        Self { secrets: spellings.collect(), proofs: Vec::new() }
     }
 
     /// And for what proved to the other end who we are: some of them send it back.
     pub(crate) fn and(&self, proof: &HeaderMap) -> Self {
         let words = proof.values().filter_map(|value| value.to_str().ok()?.rsplit(' ').next());
         let words = words.filter(|word| word.len() >= MIN_PROOF_CHARS).map(|word| word.to_owned().into());
-        Self(self.0.iter().cloned().chain(words).collect())
+        Self { secrets: Arc::clone(&self.secrets), proofs: words.collect() }
     }
 
     /// The text without them.
     pub(crate) fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN))
+        let hidden = self.secrets.iter().chain(&self.proofs);
+        hidden.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN))
     }
 
     /// Another's words for the log: one short line without secrets, numbers or mailboxes, and without `code`, where

@@ -227,20 +227,22 @@ impl Gateway {
                 "a gateway answers as its recipe does not know; whether the message leaves is unknown"
             );
         }
-        let text = self.describe(message, &answer, &verdict, &redactor);
+        let text = || self.describe(message, &answer, &verdict, &redactor);
         let after = verdict.retry_after.map(Duration::from_secs);
-        let after = after.or_else(|| outbound::retry_after(&answer.headers));
         let result = match verdict.outcome {
-            Outcome::Accepted => Ok(Receipt { provider_id: verdict.id }),
-            Outcome::BadNumber => Err(SendError::BadNumber(text)),
-            Outcome::Blocked => Err(SendError::Blocked(text)),
-            Outcome::Unroutable => Err(SendError::Unroutable(text)),
-            Outcome::Rejected => Err(SendError::Rejected(text)),
-            Outcome::Auth => Err(SendError::Auth(text)),
-            Outcome::NoFunds => Err(SendError::NoFunds(text)),
-            Outcome::Throttled => Err(SendError::Throttled { said: text, after }),
-            Outcome::Temporary => Err(SendError::Temporary(text)),
-            Outcome::Uncertain => Err(SendError::Unknown(text)),
+            Outcome::Accepted => Ok(Receipt { provider_id: verdict.id.clone() }),
+            Outcome::BadNumber => Err(SendError::BadNumber(text())),
+            Outcome::Blocked => Err(SendError::Blocked(text())),
+            Outcome::Unroutable => Err(SendError::Unroutable(text())),
+            Outcome::Rejected => Err(SendError::Rejected(text())),
+            Outcome::Auth => Err(SendError::Auth(text())),
+            Outcome::NoFunds => Err(SendError::NoFunds(text())),
+            Outcome::Throttled => Err(SendError::Throttled {
+                said: text(),
+                after: after.or_else(|| outbound::retry_after(&answer.headers)),
+            }),
+            Outcome::Temporary => Err(SendError::Temporary(text())),
+            Outcome::Uncertain => Err(SendError::Unknown(text())),
         };
         Attempt { answer: Some((answer, verdict.rule, redactor)), result }
     }
