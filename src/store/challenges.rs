@@ -3,12 +3,14 @@
 //! Guarantees: each change is one guarded statement, and whether it found its row is the answer. No function here
 //! compares a code.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error;
+use diesel::sql_types::{BigInt, Bool, Integer};
 
 use super::beside::each_found;
 use super::budgets::{self, Budget};
-use super::connection::{AnyConnection, on_each};
+use super::connection::{AnyConnection, columns, on_each};
 use super::prepared::{found_its_row, prepared};
 use super::schema::challenges::{self, dsl};
 use super::schema::guards as guard_rows;
@@ -73,8 +75,8 @@ pub struct NewChallenge {
     pub expires_at: Timestamp,
 }
 
-#[derive(Queryable, Insertable)]
-#[diesel(table_name = challenges, treat_none_as_default_value = false)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = challenges)]
 pub(super) struct Row {
     id: String,
     dialect: String,
@@ -89,17 +91,14 @@ pub(super) struct Row {
     version: i32,
     guesses: i32,
     repeats: i32,
-    created_at: i64,
     expires_at: i64,
     consumed_at: Option<i64>,
     code_hash: Option<Vec<u8>>,
     user_id: Option<String>,
     is_new_user: bool,
-    grant_hash: Option<Vec<u8>>,
     grant_expires_at: i64,
     lease_until: i64,
     minted_at: Option<i64>,
-    ended_at: Option<i64>,
     channel: Option<String>,
 }
 
@@ -110,14 +109,14 @@ macro_rules! named_by {
     ($key:expr, $named:ident => $body:expr) => {
         match $key {
             Key::Mesibo { app_id, address } => {
-                let $named = diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'mesibo'")
+                let $named = sql::<Bool>("dialect = 'mesibo'")
                     .and(dsl::ended_at.is_null())
                     .and(dsl::app_id.eq(app_id))
                     .and(dsl::address.eq(address.as_str()));
                 $body
             }
             Key::V1 { purpose, id, secret } => {
-                let $named = diesel::dsl::sql::<diesel::sql_types::Bool>("dialect = 'v1'")
+                let $named = sql::<Bool>("dialect = 'v1'")
                     .and(dsl::ended_at.is_null())
                     .and(dsl::id.eq(id.as_str()))
                     .and(dsl::purpose.eq(purpose.as_str()))
@@ -131,14 +130,16 @@ macro_rules! named_by {
 /// Of at most one row: what is asked for is unique. With a LIMIT that is bound, SQLite prepares anew each time.
 macro_rules! one_row {
     ($db:expr, $statement:expr) => {
-        on_each!($db, c => prepared!($statement).get_result::<crate::store::challenges::Row>(c).optional())
+        on_each!($db, c => prepared!($statement.select(crate::store::connection::columns::<crate::store::challenges::Row>()))
+            .get_result::<crate::store::challenges::Row>(c)
+            .optional())
     };
 }
 
 /// A challenge as it is after a change; None: the change did not find it.
 macro_rules! changed_challenge {
     ($db:expr, $change:expr, $row:expr) => {{
-        let columns = crate::store::schema::challenges::all_columns;
+        let columns = crate::store::connection::columns::<crate::store::challenges::Row>();
         let row: Option<crate::store::challenges::Row> = changed_row!($db, $change, columns, $row)?;
         row.map(crate::store::challenges::Row::into_challenge).transpose()
     }};
@@ -170,7 +171,9 @@ pub fn find_beside(
     type Found = (Option<Row>, Option<guards::Row>, Option<Budget>);
     let (guard, budget) = (guards::by_key!(realm, address), budgets::by_key!(budget));
     let (challenge, guard, budget): Found = if let Some(key) = key {
-        named_by!(key, named => each_found!(db, dsl::challenges.filter(named), guard, budget))?
+        named_by!(key, named => {
+            each_found!(db, dsl::challenges.filter(named).select(columns::<Row>()), guard, budget)
+        })?
     } else {
         let (guard, budget) = each_found!(db, guard, budget)?;
         (None, guard, budget)
@@ -188,8 +191,31 @@ pub fn get(db: &mut AnyConnection, id: &ChallengeId) -> Result<Option<Challenge>
 }
 
 /// Adds a challenge; it does not find its row when the address has a current one already.
-pub fn insert<'a>(new: &NewChallenge) -> Step<'a> {
-    change!(diesel::insert_into(dsl::challenges).values(Row::from(new)).on_conflict_do_nothing())
+pub fn insert(new: &NewChallenge) -> Step<'_> {
+    let row = (
+        dsl::id.eq(new.id.as_str()),
+        dsl::dialect.eq(new.dialect.as_str()),
+        dsl::purpose.eq(new.purpose.as_str()),
+        dsl::app_id.eq(&new.app_id),
+        dsl::realm.eq(&new.realm),
+        dsl::address.eq(new.address.as_str()),
+        dsl::secret_hash.eq(new.secret.as_ref().map(SecretHash::as_bytes)),
+        dsl::key_id.eq(&new.key_id),
+        dsl::salt.eq(&new.salt[..]),
+        dsl::slots.eq(slots::encode(&new.slots)),
+        dsl::created_at.eq(new.created_at.as_millis()),
+        dsl::expires_at.eq(new.expires_at.as_millis()),
+    );
+    // The same for all, and so in the text. What a right code brings is not there yet.
+    let beginning = (
+        dsl::version.eq(sql::<Integer>("1")),
+        dsl::guesses.eq(sql::<Integer>("0")),
+        dsl::repeats.eq(sql::<Integer>("0")),
+        dsl::is_new_user.eq(sql::<Bool>("FALSE")),
+        dsl::grant_expires_at.eq(sql::<BigInt>("0")),
+        dsl::lease_until.eq(sql::<BigInt>("0")),
+    );
+    change!(diesel::insert_into(dsl::challenges).values((row, beginning)).on_conflict_do_nothing())
 }
 
 /// Ends a challenge that is as it was read: another takes its place.
@@ -247,12 +273,18 @@ pub type Guarded = (Challenge, Option<Guard>);
 pub fn find_guarded(db: &mut AnyConnection, key: &Key) -> Result<Option<Guarded>, Error> {
     type Found = Option<(Row, Option<guards::Row>)>;
     let theirs = || guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(dsl::address));
-    let columns = (challenges::all_columns, guards::COLUMNS.nullable());
+    let columns = (columns::<Row>(), guards::COLUMNS.nullable());
     let found: Found = named_by!(key, named => {
         let guarded = dsl::challenges.left_join(guard_rows::table.on(theirs())).filter(named).select(columns);
         on_each!(db, c => prepared!(guarded).get_result(c).optional())
     })?;
-    found.map(|(row, guard)| Ok((row.into_challenge()?, guard.map(Guard::from)))).transpose()
+    let Some((row, guard)) = found else { return Ok(None) };
+    let mut challenge = row.into_challenge()?;
+    if let Key::Mesibo { address, .. } = key {
+        // The same, and its country is known already.
+        challenge.address = address.clone();
+    }
+    Ok(Some((challenge, guard.map(Guard::from))))
 }
 
 /// Charges a guess to a waiting challenge whose codes are as they were read, while it has one left.
@@ -265,38 +297,6 @@ pub fn charge_guess(challenge: &Challenge, attempts: i32, now: Timestamp) -> Ste
         .filter(dsl::expires_at.gt(now.as_millis()))
         .filter(dsl::guesses.lt(attempts));
     change!(diesel::update(as_read).set(dsl::guesses.eq(dsl::guesses + 1)))
-}
-
-impl From<&NewChallenge> for Row {
-    fn from(new: &NewChallenge) -> Self {
-        Self {
-            id: new.id.as_str().to_owned(),
-            dialect: new.dialect.as_str().to_owned(),
-            purpose: new.purpose.as_str().into_owned(),
-            app_id: new.app_id.clone(),
-            realm: new.realm.clone(),
-            address: new.address.as_str().to_owned(),
-            secret_hash: new.secret.as_ref().map(|hash| hash.as_bytes().to_vec()),
-            key_id: new.key_id.clone(),
-            salt: new.salt.to_vec(),
-            slots: slots::encode(&new.slots),
-            version: 1,
-            guesses: 0,
-            repeats: 0,
-            created_at: new.created_at.as_millis(),
-            expires_at: new.expires_at.as_millis(),
-            consumed_at: None,
-            code_hash: None,
-            user_id: None,
-            is_new_user: false,
-            grant_hash: None,
-            grant_expires_at: 0,
-            lease_until: 0,
-            minted_at: None,
-            ended_at: None,
-            channel: None,
-        }
-    }
 }
 
 impl Row {

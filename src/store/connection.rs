@@ -11,8 +11,8 @@ use std::time::Duration;
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::pg::PgConnection;
 use diesel::result::Error;
-use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, ConnectionError, RunQueryDsl};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::{Connection, ConnectionError, RunQueryDsl, Selectable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::prepared::Command;
@@ -44,6 +44,11 @@ macro_rules! on_each {
     };
 }
 pub(super) use on_each;
+
+/// The columns that a row is read from, of either database.
+pub(super) fn columns<Row: Selectable<Sqlite>>() -> Row::SelectExpression {
+    Row::construct_selection()
+}
 
 /// Whether a SQLite connection may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The brakes on guessing. See [`crate::domain::guard`] for the rules; here each is one statement.
 
-use diesel::dsl::case_when;
+use std::sync::LazyLock;
+
+use diesel::dsl::{case_when, sql};
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Integer};
@@ -12,6 +14,16 @@ use super::schema::guards::{self, dsl};
 use super::steps::{Missed, Once, Step, Steps, change};
 use crate::domain::guard::{AtCap, CAP_REACHED, FREE_FAILURES, Guard, WAITS};
 use crate::domain::time::{Timestamp, millis};
+
+/// What a guess waits for behind so many failures, in ms. The rules are part of the text: each value that is bound
+/// costs as much as a comparison, and there would be two dozen.
+static WAIT: LazyLock<String> = LazyLock::new(|| {
+    // In the statement `failures` is the count before this guess: wait n stands behind failure FREE_FAILURES + n.
+    let cases = (FREE_FAILURES..).zip(WAITS).fold("ELSE 0 END".to_owned(), |shorter, (failures, wait)| {
+        format!("WHEN guards.failures >= {failures} THEN {} {shorter}", millis(wait))
+    });
+    format!("CASE {cases}")
+});
 
 type Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
 pub(super) const COLUMNS: Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
@@ -58,21 +70,10 @@ pub fn charge<'a>(
         dsl::next_guess_at.eq(at),
         dsl::updated_at.eq(at),
     );
-    // In the statement `failures` is the count before this guess: wait n stands behind failure FREE_FAILURES + n.
-    let before = |wait: i32| guards::failures.ge(FREE_FAILURES + wait - 1);
-    let [w1, w2, w3, w4, w5, w6, w7, w8] =
-        WAITS.map(|wait| at.saturating_add(millis(wait)).into_sql::<BigInt>());
+    let after_wait = at.into_sql::<BigInt>() + sql::<BigInt>(&WAIT);
     let at_the_cap = at_cap.next_guess(now).as_millis().into_sql::<BigInt>();
-    let next_guess_at = case_when(guards::comparisons.ge(CAP_REACHED - comparisons), at_the_cap)
-        .when(before(8), w8)
-        .when(before(7), w7)
-        .when(before(6), w6)
-        .when(before(5), w5)
-        .when(before(4), w4)
-        .when(before(3), w3)
-        .when(before(2), w2)
-        .when(before(1), w1)
-        .otherwise(at.into_sql::<BigInt>());
+    let next_guess_at =
+        case_when(guards::comparisons.ge(CAP_REACHED - comparisons), at_the_cap).otherwise(after_wait);
     let change = (
         dsl::failures.eq(guards::failures + 1),
         dsl::comparisons.eq(guards::comparisons + comparisons),

@@ -11,7 +11,7 @@ use diesel::result::Error;
 use diesel::sql_types::BigInt;
 
 pub use self::end::{end, end_by_chat_token, end_others, end_replaced, end_reused, end_user};
-use super::connection::{AnyConnection, on_each};
+use super::connection::{AnyConnection, columns, on_each};
 use super::prepared::{changed_row, prepared};
 use super::schema::sessions::{self, dsl};
 use super::steps::{Step, absence, change};
@@ -93,35 +93,51 @@ pub struct Spend {
     pub network: String,
 }
 
-#[derive(Queryable, Insertable)]
-#[diesel(table_name = sessions, treat_none_as_default_value = false)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions)]
 struct Row {
     id: String,
     user_id: String,
     realm: String,
     app_id: String,
-    dialect: String,
     address: String,
-    challenge_id: String,
     channel: Option<String>,
     label: Option<String>,
     network: String,
     created_at: i64,
     last_used_at: i64,
     expires_at: i64,
-    family: Option<Vec<u8>>,
-    refresh_hash: Option<Vec<u8>>,
     previous_hash: Option<Vec<u8>>,
     successor: Option<Vec<u8>>,
     rotated_at: Option<i64>,
-    chat_token_hash: Option<Vec<u8>>,
     ended_at: Option<i64>,
-    ended_why: Option<String>,
 }
 
 /// Adds a session.
-pub fn insert<'a>(new: &NewSession) -> Step<'a> {
-    change!(diesel::insert_into(dsl::sessions).values(Row::from(new)))
+pub fn insert(new: &NewSession) -> Step<'_> {
+    let (family, refresh_hash, chat_token_hash) = match &new.hold {
+        Hold::Refresh { family, token } => (Some(family.as_bytes()), Some(token.as_bytes()), None),
+        Hold::ChatToken(token) => (None, None, Some(token.as_bytes())),
+    };
+    let row = (
+        dsl::id.eq(new.id.as_str()),
+        dsl::user_id.eq(new.user.as_str()),
+        dsl::realm.eq(&new.realm),
+        dsl::app_id.eq(&new.app_id),
+        dsl::dialect.eq(new.hold.dialect().as_str()),
+        dsl::address.eq(new.address.as_str()),
+        dsl::challenge_id.eq(new.challenge.as_str()),
+        dsl::channel.eq(new.channel.map(Channel::as_str)),
+        dsl::label.eq(new.label.as_ref().map(DeviceLabel::as_str)),
+        dsl::network.eq(&new.network),
+        dsl::created_at.eq(new.created_at.as_millis()),
+        dsl::last_used_at.eq(new.created_at.as_millis()),
+        dsl::expires_at.eq(new.expires_at.as_millis()),
+        dsl::family.eq(family),
+        dsl::refresh_hash.eq(refresh_hash),
+        dsl::chat_token_hash.eq(chat_token_hash),
+    );
+    change!(diesel::insert_into(dsl::sessions).values(row))
 }
 
 /// Finds no session of a user that was not ended.
@@ -161,7 +177,7 @@ pub fn rotate(
         dsl::network.eq(&spend.network),
     );
     let row = dsl::sessions.filter(dsl::family.eq(spend.family.as_bytes()));
-    let row: Option<Row> = changed_row!(db, diesel::update(current).set(change), sessions::all_columns, row)?;
+    let row: Option<Row> = changed_row!(db, diesel::update(current).set(change), columns::<Row>(), row)?;
     row.map(Row::into_session).transpose()
 }
 
@@ -171,7 +187,8 @@ pub fn rotate(
 /// The database's.
 pub fn find_family(db: &mut AnyConnection, family: &SecretHash) -> Result<Option<Session>, Error> {
     let named = dsl::sessions.filter(dsl::family.eq(family.as_bytes()));
-    let row = on_each!(db, c => prepared!(named).get_result::<Row>(c).optional())?;
+    let row: Option<Row> =
+        on_each!(db, c => prepared!(named.select(columns::<Row>())).get_result(c).optional())?;
     row.map(Row::into_session).transpose()
 }
 
@@ -186,7 +203,8 @@ pub fn find_live(
     now: Timestamp,
 ) -> Result<Option<Session>, Error> {
     let named = dsl::sessions.filter(dsl::id.eq(id.as_str())).filter(dsl::user_id.eq(user.as_str()));
-    let row = on_each!(db, c => prepared!(named).get_result::<Row>(c).optional())?;
+    let row: Option<Row> =
+        on_each!(db, c => prepared!(named.select(columns::<Row>())).get_result(c).optional())?;
     Ok(row.map(Row::into_session).transpose()?.filter(|session| session.is_live(now)))
 }
 
@@ -199,6 +217,7 @@ pub fn list(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Result<Vec
         .filter(dsl::user_id.eq(user.as_str()))
         .filter(dsl::ended_at.is_null())
         .filter(dsl::expires_at.gt(now.as_millis()))
+        .select(columns::<Row>())
         .order((dsl::last_used_at.desc(), dsl::id.desc()))
         .limit(MAX_LISTED);
     let rows = on_each!(db, c => live.load::<Row>(c))?;
@@ -242,39 +261,6 @@ pub fn has_mesibo(db: &mut AnyConnection, user: &UserId, now: Timestamp) -> Resu
         .filter(dsl::expires_at.gt(now.as_millis()))
         .filter(dsl::dialect.eq(Dialect::Mesibo.as_str()));
     on_each!(db, c => diesel::select(diesel::dsl::exists(live)).get_result(c))
-}
-
-impl From<&NewSession> for Row {
-    fn from(new: &NewSession) -> Self {
-        let bytes = |hash: &SecretHash| Some(hash.as_bytes().to_vec());
-        let (family, refresh_hash, chat_token_hash) = match &new.hold {
-            Hold::Refresh { family, token } => (bytes(family), bytes(token), None),
-            Hold::ChatToken(token) => (None, None, bytes(token)),
-        };
-        Self {
-            id: new.id.as_str().to_owned(),
-            user_id: new.user.as_str().to_owned(),
-            realm: new.realm.clone(),
-            app_id: new.app_id.clone(),
-            dialect: new.hold.dialect().as_str().to_owned(),
-            address: new.address.as_str().to_owned(),
-            challenge_id: new.challenge.as_str().to_owned(),
-            channel: new.channel.map(|channel| channel.as_str().to_owned()),
-            label: new.label.as_ref().map(|label| label.as_str().to_owned()),
-            network: new.network.clone(),
-            created_at: new.created_at.as_millis(),
-            last_used_at: new.created_at.as_millis(),
-            expires_at: new.expires_at.as_millis(),
-            family,
-            refresh_hash,
-            previous_hash: None,
-            successor: None,
-            rotated_at: None,
-            chat_token_hash,
-            ended_at: None,
-            ended_why: None,
-        }
-    }
 }
 
 impl Row {

@@ -7,9 +7,9 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::super::audit::{self, Event, Subject};
-use super::super::connection::{AnyConnection, on_each};
+use super::super::connection::{AnyConnection, columns, on_each};
 use super::super::prepared::prepared;
-use super::super::schema::sessions::{self, dsl};
+use super::super::schema::sessions::dsl;
 use super::{NewSession, Row};
 use crate::domain::challenge::Dialect;
 use crate::domain::ids::{SecretHash, SessionId, UserId};
@@ -30,7 +30,7 @@ macro_rules! end_where {
             dsl::successor.eq(None::<Vec<u8>>),
             dsl::chat_token_hash.eq(None::<Vec<u8>>),
         );
-        let ended = diesel::update(live).set(change).returning(sessions::all_columns);
+        let ended = diesel::update(live).set(change).returning(columns::<Row>());
         let rows = on_each!($db, c => prepared!(ended).get_results::<Row>(c))?;
         record($db, rows, $why, $network, $now)
     }};
