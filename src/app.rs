@@ -86,12 +86,9 @@ pub enum StartError {
     /// The keys of access tokens.
     #[error(transparent)]
     SessionKeys(#[from] KeyFileError),
-    /// A way out for codes.
-    #[error("the providers cannot be used")]
-    Provider(#[from] delivery::BuildErrors),
-    /// A chat backend.
-    #[error("an upstream cannot be used")]
-    Upstream(#[from] upstream::BuildError),
+    /// Each way out for codes, and each chat backend, that cannot be had.
+    #[error("the configuration has {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
+    Unusable(Vec<String>),
     /// A listener.
     #[error("{key}: cannot listen on {address} ({error}); fix: stop what listens there, or choose another")]
     Listen {
@@ -102,6 +99,22 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+}
+
+impl StartError {
+    /// Both, or all that is wrong with either.
+    pub(crate) fn unless_usable<P, U>(
+        providers: Result<P, delivery::BuildErrors>,
+        upstreams: Result<U, upstream::BuildErrors>,
+    ) -> Result<(P, U), Self> {
+        let (providers, upstreams) = match (providers, upstreams) {
+            (Ok(providers), Ok(upstreams)) => return Ok((providers, upstreams)),
+            (providers, upstreams) => (providers.err(), upstreams.err()),
+        };
+        let providers = providers.iter().flat_map(|errors| &errors.0).map(ToString::to_string);
+        let upstreams = upstreams.iter().flat_map(|errors| &errors.0).map(ToString::to_string);
+        Err(Self::Unusable(providers.chain(upstreams).collect()))
+    }
 }
 
 /// While requests in flight are waited for.

@@ -233,12 +233,12 @@ async fn run(cli: Cli, out: &mut (dyn Write + Send)) -> Result<(), CommandError>
             // start makes is not made.
             let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
                 (Arc::new(SystemClock), Arc::new(SystemEntropy));
-            delivery::build(&config.providers, &clock, None).map_err(StartError::from)?;
+            let built = delivery::build(&config.providers, &clock, None);
             let made_at_start = |upstream: &UpstreamConfig| matches!(upstream, UpstreamConfig::Jwt(jwt) if matches!(jwt.key, JwtKey::GeneratedEdDsa(_)));
             let mut given = config.upstreams.clone();
             given.retain(|_, upstream| !made_at_start(upstream));
             let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
-            crate::upstream::build(&given, &surroundings).map_err(StartError::from)?;
+            StartError::unless_usable(built, crate::upstream::build(&given, &surroundings))?;
             let (upstreams, providers) = (config.upstreams.len(), config.providers.len());
             writeln!(
                 out,

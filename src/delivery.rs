@@ -158,12 +158,6 @@ pub struct BuildError {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
 pub struct BuildErrors(pub Vec<BuildError>);
 
-impl From<BuildError> for BuildErrors {
-    fn from(error: BuildError) -> Self {
-        Self(vec![error])
-    }
-}
-
 /// Builds the configured providers. With `callbacks`, gateways are told where to report.
 ///
 /// # Errors

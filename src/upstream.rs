@@ -190,15 +190,20 @@ pub enum BuildError {
     },
 }
 
+/// All that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+pub struct BuildErrors(pub Vec<BuildError>);
+
 /// Makes every configured backend ready to be called.
 ///
 /// # Errors
-/// With the first one that cannot be: a signing key that is none, a claim that does not compile, a secret that
-/// cannot be sent, no certificate authorities.
+/// With each one that cannot be: a signing key that is none, a claim that does not compile, a secret that cannot be
+/// sent, no certificate authorities.
 pub fn build(
     upstreams: &BTreeMap<String, UpstreamConfig>,
     surroundings: &Surroundings,
-) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildError> {
+) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildErrors> {
     let Surroundings { clock, entropy, .. } = surroundings;
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
@@ -230,7 +235,14 @@ pub fn build(
         }
         Ok(Arc::new(Guarded::new(name, upstream, config.deadline(), surroundings.clone())))
     };
-    upstreams.iter().map(|(name, config)| Ok((name.clone(), guard(name, config)?))).collect()
+    let (mut ready, mut errors) = (BTreeMap::new(), Vec::new());
+    for (name, config) in upstreams {
+        match guard(name, config) {
+            Ok(upstream) => drop(ready.insert(name.clone(), upstream)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(ready) } else { Err(BuildErrors(errors)) }
 }
 
 #[cfg(test)]

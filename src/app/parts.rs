@@ -80,11 +80,11 @@ impl Parts {
         let hasher = Arc::new(CodeHasher::new(peppers, config.otp.cost));
         let apps = Arc::new(config.apps.clone());
         let messages = Messages::new(config.messages.clone(), Arc::clone(&apps));
-        let realms = self.build_realms(config)?;
+        let courier = self.build_courier(config, &callbacks);
+        let (courier, realms) = StartError::unless_usable(courier, self.build_realms(config))?;
         warn_of_shared_numbers(&realms, config.session.accounts);
-        let courier = self.build_courier(config, &callbacks)?;
         let receipts = Receipts::new(&config.providers, callbacks, Arc::clone(&self.board));
-        let receipts = receipts.map_err(delivery::BuildErrors::from)?;
+        let receipts = receipts.map_err(|error| StartError::Unusable(vec![error.to_string()]))?;
         messages.warn_of_long(config.otp.length, config.otp.lifetime);
         let backends = realms.iter().map(|(name, realm)| (name.clone(), Arc::clone(&realm.upstream)));
         self.health.show(backends.collect::<Backends>());
@@ -136,7 +136,7 @@ impl Parts {
     }
 
     /// Every backend, ready to be called; those that are given take the place of the configured ones.
-    fn build_realms(&self, config: &Config) -> Result<BTreeMap<String, Realm>, StartError> {
+    fn build_realms(&self, config: &Config) -> Result<BTreeMap<String, Realm>, upstream::BuildErrors> {
         let surroundings = Surroundings {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
@@ -151,7 +151,11 @@ impl Parts {
         Ok(config.upstreams.iter().filter_map(realm).collect())
     }
 
-    fn build_courier(&self, config: &Config, callbacks: &Arc<Callbacks>) -> Result<Courier, StartError> {
+    fn build_courier(
+        &self,
+        config: &Config,
+        callbacks: &Arc<Callbacks>,
+    ) -> Result<Courier, delivery::BuildErrors> {
         let providers = match &self.providers {
             Some(given) => given.clone(),
             None => delivery::build(&config.providers, &self.clock, Some(callbacks))?,

@@ -176,7 +176,7 @@ on_both! {
 }
 
 on_both! {
-    async fn every_recipe_that_is_broken_is_named_at_once(database) {
+    async fn every_recipe_and_every_upstream_that_is_broken_is_named_at_once(database) {
         let mut scene = Scene::start(&database, |builder| builder).await;
         let recipes = database.file("recipes");
         std::fs::create_dir(&recipes).expect("our folder");
@@ -192,10 +192,22 @@ on_both! {
             scene.app.set(&format!("providers.{name}.base_url"), scene.two.url());
             scene.app.set(&format!("providers.{name}.secret"), SECRET);
         }
+        for name in ["five", "six"] {
+            scene.app.set(&format!("upstreams.{name}.kind"), "jwt");
+            scene.app.set(&format!("upstreams.{name}.algorithm"), "HS256");
+            scene.app.set(&format!("upstreams.{name}.key"), "s".repeat(32));
+            scene.app.set(&format!("upstreams.{name}.claims.who"), format!("{{{{ {name} }}}}"));
+        }
         let refused = scene.app.reload().await;
         assert_eq!(refused.status, 422, "{refused:?}");
-        for name in ["providers.three: recipe: ", "providers.four: recipe: "] {
-            assert!(refused.text.contains(name), "{name}: {}", refused.text);
+        for wanted in [
+            "the configuration has 4 problem(s):",
+            "providers.four: recipe: ",
+            "providers.three: recipe: ",
+            "upstreams.five.claims.who: there is no \"five\"",
+            "upstreams.six.claims.who: there is no \"six\"",
+        ] {
+            assert!(refused.text.contains(wanted), "{wanted}: {}", refused.text);
         }
         scene.app.stop().await;
     }
