@@ -1,15 +1,18 @@
 //! PostgreSQL's connections, which blocking work takes turns on.
 //!
-//! Guarantees: waiting for a connection is asynchronous, bounded in number and in time; a connection that failed
-//! unexpectedly is never used again.
+//! Guarantees: waiting for a connection is asynchronous, bounded in number and in time; whoever gave up waiting is not
+//! served any more; a connection that failed unexpectedly is never used again. Whoever has a connection works off what
+//! waits: one thread hands over to another only where that would do nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use diesel::ConnectionError;
-use diesel::r2d2::{self, ManageConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use diesel::r2d2::{self, ManageConnection, PooledConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::{Abort, AnyConnection, StoreError, is_retryable};
 use crate::config::Database;
@@ -20,14 +23,23 @@ const TRIES: usize = 4;
 
 type Connect = Box<dyn Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync>;
 
+/// Work for whichever thread takes it.
+type Task = Box<dyn FnOnce(&mut Held<'_>) + Send>;
+
 pub(super) struct Pool {
     connections: r2d2::Pool<Manager>,
-    /// One permit a connection.
-    turns: Arc<Semaphore>,
+    line: Mutex<Line>,
     /// One permit for each that waits or works.
     queue: Arc<Semaphore>,
     queue_size: u32,
     deadline: Duration,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Task>,
+    /// Threads that work it off: as many as there are connections, at the most.
+    at_work: u32,
 }
 
 struct Manager(Connect);
@@ -36,6 +48,31 @@ struct Manager(Connect);
 struct Pooled {
     connection: AnyConnection,
     broken: bool,
+}
+
+/// The connection of a thread that works, once it needed one.
+struct Held<'pool> {
+    pool: &'pool r2d2::Pool<Manager>,
+    pooled: Option<PooledConnection<Manager>>,
+}
+
+impl Held<'_> {
+    fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut AnyConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut pooled = match self.pooled.take() {
+            Some(pooled) => pooled,
+            None => self.pool.get().map_err(|error| StoreError::Connect(error.to_string()))?,
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut pooled.connection)));
+        let done = done.unwrap_or(Err(StoreError::Panicked));
+        pooled.broken = done.is_err();
+        if !pooled.broken {
+            self.pooled = Some(pooled);
+        }
+        done
+    }
 }
 
 impl std::fmt::Debug for Manager {
@@ -79,7 +116,7 @@ impl Pool {
         let queue_size = size.saturating_add(config.queue);
         Ok(Self {
             connections,
-            turns: Arc::new(Semaphore::new(count(size))),
+            line: Mutex::default(),
             queue: Arc::new(Semaphore::new(count(queue_size))),
             queue_size,
             deadline: config.deadline,
@@ -179,26 +216,56 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
     {
-        let turn = self.turn().await?;
-        let span = tracing::Span::current();
-        let work = move || {
-            let _held = (place, turn);
-            let mut pooled =
-                self.connections.get().map_err(|error| StoreError::Connect(error.to_string()))?;
-            match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| run(&mut pooled.connection)))) {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(error)) => {
-                    pooled.broken = true;
-                    Err(error)
-                }
-                Err(panic) => {
-                    pooled.broken = true;
-                    drop(pooled);
-                    resume_unwind(panic)
-                }
+        let (reply, mut answer) = oneshot::channel();
+        let is_decided = Arc::new(AtomicBool::new(false));
+        let (decided, span) = (Arc::clone(&is_decided), tracing::Span::current());
+        let deadline = self.deadline;
+        self.take_on(Box::new(move |held: &mut Held<'_>| {
+            // Either it is begun or it is given up, never both.
+            if reply.is_closed() || decided.swap(true, Ordering::Relaxed) {
+                return;
             }
+            let done = held.run(|db| span.in_scope(|| run(db)));
+            drop(place);
+            let _ = reply.send(done);
+        }));
+        let done = match tokio::time::timeout(deadline, &mut answer).await {
+            Ok(done) => done,
+            Err(_elapsed) if is_decided.swap(true, Ordering::Relaxed) => answer.await,
+            Err(_elapsed) => return Err(StoreError::Overloaded),
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Panicked))
+        done.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn take_on(self: Arc<Self>, task: Task) {
+        let mut line = self.line();
+        line.waiting.push_back(task);
+        if line.at_work < self.connections.max_size() {
+            line.at_work += 1;
+            drop(line);
+            tokio::task::spawn_blocking(move || self.work_off());
+        }
+    }
+
+    fn work_off(&self) {
+        let mut held = Held { pool: &self.connections, pooled: None };
+        while let Some(task) = self.next() {
+            task(&mut held);
+        }
+    }
+
+    /// None: there is nothing to do, and whoever asked is not at work any more.
+    fn next(&self) -> Option<Task> {
+        let mut line = self.line();
+        let task = line.waiting.pop_front();
+        if task.is_none() {
+            line.at_work -= 1;
+        }
+        task
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -206,11 +273,6 @@ impl Pool {
             TryAcquireError::NoPermits => StoreError::Overloaded,
             TryAcquireError::Closed => StoreError::Closed,
         })
-    }
-
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let turn = tokio::time::timeout(self.deadline, Arc::clone(&self.turns).acquire_owned()).await;
-        turn.or(Err(StoreError::Overloaded))?.or(Err(StoreError::Closed))
     }
 }
 
