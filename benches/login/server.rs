@@ -28,6 +28,7 @@ admin_listen = "127.0.0.1:0"
 trusted_proxies = ["127.0.0.0/8"]
 [database]
 url = "{database}"
+connections = {}
 [log]
 format = "json"
 [limits]
@@ -52,7 +53,12 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 [routes.sms]
 {}
 "#,
-            ends.backend, ends.gateways[0].address, ends.gateways[1].address, ROUTES[0]
+            // As the reference advises.
+            crate::cores() * 2,
+            ends.backend,
+            ends.gateways[0].address,
+            ends.gateways[1].address,
+            ROUTES[0]
         );
         let file = folder.path().join("latchkey.toml");
         std::fs::write(&file, config).expect("our file");

@@ -129,11 +129,12 @@ macro_rules! named_by {
 
 /// Of at most one row: what is asked for is unique. With a LIMIT that is bound, SQLite prepares anew each time.
 macro_rules! one_row {
-    ($db:expr, $statement:expr) => {
-        on_each!($db, c => prepared!($statement.select(crate::store::connection::columns::<crate::store::challenges::Row>()))
+    ($db:expr, $statement:expr) => {{
+        let columns = crate::store::connection::columns::<crate::store::challenges::Row>();
+        on_each!($db, c => prepared!($statement.select(columns))
             .get_result::<crate::store::challenges::Row>(c)
             .optional())
-    };
+    }};
 }
 
 /// A challenge as it is after a change; None: the change did not find it.

@@ -134,6 +134,30 @@ async fn a_job_that_loses_its_connection_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_waits_behind_jobs_that_end_badly_is_done_over_another_connection() {
+    let Some(database) = database() else { return };
+    let single = config::Database { connections: 1, ..settings(&database) };
+    let store = Arc::new(open_with(&database, &single));
+    let held = Held::new(&store).await;
+    let panicking = |db: &mut AnyConnection| {
+        add(db, 1)?;
+        panic!("a job's own")
+    };
+    let losing = |db: &mut AnyConnection| {
+        let _ = run(db, "SELECT pg_terminate_backend(pg_backend_pid())");
+        Ok(add(db, 2)?)
+    };
+    let panicked = handed_over(store.write::<(), (), _>(panicking));
+    let lost = handed_over(store.write::<(), (), _>(losing));
+    let waiting = handed_over(note(&store, 3));
+    held.end().await;
+    assert!(matches!(panicked.await, Err(StoreError::Panicked)));
+    assert!(matches!(lost.await, Err(StoreError::Database { .. })));
+    assert!(matches!(waiting.await, Ok(Ok(()))));
+    assert_eq!(notes(&database), ["3"]);
+}
+
+#[tokio::test]
 async fn lost_connections_are_replaced() {
     let Some(database) = database() else { return };
     let few = config::Database { connections: 3, ..settings(&database) };
