@@ -227,7 +227,17 @@ impl<'a> Steps<'a> {
         let Once(db) = once;
         match db {
             AnyConnection::Sqlite(c) => self.run_each(c),
-            AnyConnection::Postgres(c) => self.run_as_one::<Integer, i32>(c).map(|_| ()),
+            AnyConnection::Postgres(c) if self.0.len() > 1 => self.run_as_one::<Integer, i32>(c).map(|_| ()),
+            // One of its own needs no list around it.
+            AnyConnection::Postgres(_) => {
+                for step in self.0 {
+                    let is_guard = step.is_guard;
+                    if !step.run(db)? && is_guard {
+                        return Err(Abort::Refused(Missed));
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
@@ -283,15 +293,14 @@ pub(super) struct Together<'a, ST> {
 
 impl<ST> QueryFragment<Pg> for Together<'_, ST> {
     fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        for (index, step) in self.steps.iter().enumerate() {
-            pass.push_sql(if index == 0 { "WITH s" } else { ", s" });
+        let changes = self.steps.iter().enumerate().filter(|(_, step)| step.statement.is_change());
+        for (nth, (index, step)) in changes.enumerate() {
+            pass.push_sql(if nth == 0 { "WITH s" } else { ", s" });
             pass.push_sql(&index.to_string());
             pass.push_sql(" AS (");
             step.statement.text().walk_ast(pass.reborrow())?;
-            if step.statement.is_change() {
-                pass.push_sql(" RETURNING ");
-                pass.push_sql(step.kept.unwrap_or("1"));
-            }
+            pass.push_sql(" RETURNING ");
+            pass.push_sql(step.kept.unwrap_or("1"));
             pass.push_sql(")");
         }
         match self.steps.iter().position(|step| step.kept.is_some()) {
@@ -301,9 +310,14 @@ impl<ST> QueryFragment<Pg> for Together<'_, ST> {
         // AND asks from left to right, and a step is made where it is first asked for. What nobody asks for is made
         // at the end.
         let guards = self.steps.iter().enumerate().filter(|(_, step)| step.is_guard);
-        for (nth, (index, _)) in guards.enumerate() {
-            pass.push_sql(if nth == 0 { "EXISTS (SELECT FROM s" } else { " AND EXISTS (SELECT FROM s" });
-            pass.push_sql(&index.to_string());
+        for (nth, (index, step)) in guards.enumerate() {
+            pass.push_sql(if nth == 0 { "EXISTS (" } else { " AND EXISTS (" });
+            if step.statement.is_change() {
+                pass.push_sql("SELECT FROM s");
+                pass.push_sql(&index.to_string());
+            } else {
+                step.statement.text().walk_ast(pass.reborrow())?;
+            }
             pass.push_sql(")");
         }
         pass.push_sql(")::");
