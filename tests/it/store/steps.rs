@@ -41,6 +41,7 @@ on_both! {
         assert_eq!(make(&store, move || Steps::new().must(missing()).and(recorded()).must(spend())).await, Err(Missed));
         assert_eq!(make(&store, move || recorded().must(missing()).must(spend())).await, Err(Missed));
         assert_eq!(make(&store, move || recorded().must(spend()).must(missing())).await, Err(Missed));
+        assert_eq!(make(&store, move || Steps::new().must(missing())).await, Err(Missed), "alone");
         assert_eq!(rows(&database), (0, 0));
         assert_eq!(make(&store, move || recorded().may(missing()).must(spend())).await, Ok(()));
         assert_eq!(rows(&database), (1, 1), "what may miss undoes nothing");
