@@ -104,15 +104,15 @@ pub enum StartError {
 impl StartError {
     /// Both, or all that is wrong with either.
     pub(crate) fn unless_usable<P, U>(
-        providers: Result<P, delivery::BuildErrors>,
-        upstreams: Result<U, upstream::BuildErrors>,
+        providers: Result<P, Vec<delivery::BuildError>>,
+        upstreams: Result<U, Vec<upstream::BuildError>>,
     ) -> Result<(P, U), Self> {
         let (providers, upstreams) = match (providers, upstreams) {
             (Ok(providers), Ok(upstreams)) => return Ok((providers, upstreams)),
             (providers, upstreams) => (providers.err(), upstreams.err()),
         };
-        let providers = providers.iter().flat_map(|errors| &errors.0).map(ToString::to_string);
-        let upstreams = upstreams.iter().flat_map(|errors| &errors.0).map(ToString::to_string);
+        let providers = providers.iter().flatten().map(ToString::to_string);
+        let upstreams = upstreams.iter().flatten().map(ToString::to_string);
         Err(Self::Unusable(providers.chain(upstreams).collect()))
     }
 }

@@ -153,11 +153,6 @@ pub struct BuildError {
     pub reason: String,
 }
 
-/// All that cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
-pub struct BuildErrors(pub Vec<BuildError>);
-
 /// Builds the configured providers. With `callbacks`, gateways are told where to report.
 ///
 /// # Errors
@@ -166,7 +161,7 @@ pub fn build(
     providers: &BTreeMap<String, ProviderConfig>,
     clock: &Arc<dyn Clock>,
     callbacks: Option<&Arc<Callbacks>>,
-) -> Result<Vec<Arc<dyn Provider>>, BuildErrors> {
+) -> Result<Vec<Arc<dyn Provider>>, Vec<BuildError>> {
     let build = |(name, config): (&String, &ProviderConfig)| -> Result<Arc<dyn Provider>, BuildError> {
         match config {
             ProviderConfig::Console(console) => Ok(Arc::new(console::Console::new(name, console))),
@@ -188,7 +183,7 @@ pub fn build(
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(ready) } else { Err(BuildErrors(errors)) }
+    if errors.is_empty() { Ok(ready) } else { Err(errors) }
 }
 
 /// Brings a code to a person: SMS, voice, WhatsApp, Telegram, e-mail.

@@ -190,11 +190,6 @@ pub enum BuildError {
     },
 }
 
-/// All that cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
-pub struct BuildErrors(pub Vec<BuildError>);
-
 /// Makes every configured backend ready to be called.
 ///
 /// # Errors
@@ -203,7 +198,7 @@ pub struct BuildErrors(pub Vec<BuildError>);
 pub fn build(
     upstreams: &BTreeMap<String, UpstreamConfig>,
     surroundings: &Surroundings,
-) -> Result<BTreeMap<String, Arc<dyn Upstream>>, BuildErrors> {
+) -> Result<BTreeMap<String, Arc<dyn Upstream>>, Vec<BuildError>> {
     let Surroundings { clock, entropy, .. } = surroundings;
     let make = |name: &String, config: &UpstreamConfig| -> Result<Arc<dyn Upstream>, BuildError> {
         match config {
@@ -242,7 +237,7 @@ pub fn build(
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(ready) } else { Err(BuildErrors(errors)) }
+    if errors.is_empty() { Ok(ready) } else { Err(errors) }
 }
 
 #[cfg(test)]

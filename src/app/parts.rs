@@ -136,7 +136,7 @@ impl Parts {
     }
 
     /// Every backend, ready to be called; those that are given take the place of the configured ones.
-    fn build_realms(&self, config: &Config) -> Result<BTreeMap<String, Realm>, upstream::BuildErrors> {
+    fn build_realms(&self, config: &Config) -> Result<BTreeMap<String, Realm>, Vec<upstream::BuildError>> {
         let surroundings = Surroundings {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
@@ -155,7 +155,7 @@ impl Parts {
         &self,
         config: &Config,
         callbacks: &Arc<Callbacks>,
-    ) -> Result<Courier, delivery::BuildErrors> {
+    ) -> Result<Courier, Vec<delivery::BuildError>> {
         let providers = match &self.providers {
             Some(given) => given.clone(),
             None => delivery::build(&config.providers, &self.clock, Some(callbacks))?,

@@ -10,7 +10,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::domain::address::Address;
 use crate::domain::ids::UserId;
 use crate::domain::time::whole_secs;
-use crate::upstream::{self, Subject, Surroundings, Upstream, UpstreamError};
+use crate::upstream::{self, BuildError, Subject, Surroundings, Upstream, UpstreamError};
 
 /// A number of the range that is kept for films (555-01xx): nobody is reached by it, and mesibo, which knows people by
 /// their numbers, makes one user for all checks.
@@ -62,8 +62,8 @@ pub(super) fn backend(name: &str, config: &UpstreamConfig) -> Result<Arc<dyn Ups
         (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let surroundings = Surroundings { clock, entropy, metrics: Arc::default() };
     let only = BTreeMap::from([(name.to_owned(), config.clone())]);
-    let built =
-        upstream::build(&only, &surroundings).map_err(|error| CommandError::Told(error.to_string()))?;
+    let told = |errors: Vec<BuildError>| errors.iter().map(ToString::to_string).collect();
+    let built = upstream::build(&only, &surroundings).map_err(|errors| CommandError::Told(told(errors)))?;
     let not_made = || CommandError::Told(format!("upstream {name}: it was not made"));
     built.get(name).cloned().ok_or_else(not_made)
 }

@@ -217,7 +217,7 @@ fn a_wrong_claim_is_a_start_up_error_that_names_its_key_and_makes_no_key_file() 
             entropy: Arc::new(SeededEntropy::new(7)),
             metrics: Arc::default(),
         };
-        let error = crate::upstream::build(&all, &surroundings).err().expect("wrong").to_string();
+        let error = crate::upstream::build(&all, &surroundings).err().expect("wrong").remove(0).to_string();
         assert!(error.starts_with("upstreams.chat.claims.role: "), "{error}");
         assert!(error.contains(reason), "{text}: {error}");
         assert!(!path.exists(), "{text}");
