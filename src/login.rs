@@ -44,6 +44,8 @@ use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
 use crate::domain::session::Lifetimes;
 use crate::domain::time::Timestamp;
 use crate::keys::AccessTokens;
+use crate::store::deliveries::Note;
+use crate::store::gathering::Gathering;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::upstream::{ChatToken, Subject, Upstream, UpstreamError};
@@ -115,6 +117,8 @@ pub struct Login {
     pub metrics: Arc<Metrics>,
     /// How long sending takes.
     pub pace: Arc<Pace>,
+    /// What became of messages, and is not written down yet.
+    pub notes: Gathering<Note>,
     /// Where gateways report to.
     pub receipts: Receipts,
     /// The tokens of sessions.

@@ -12,6 +12,7 @@ pub mod budgets;
 pub mod challenges;
 mod connection;
 pub mod deliveries;
+pub mod gathering;
 pub mod grants;
 pub mod guards;
 pub mod identities;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use latchkey::ambient::{Clock, SeededEntropy, SystemClock};
 use latchkey::domain::address::Address;
-use latchkey::domain::challenge::{Challenge, Dialect, LIFETIME, NetworkTag, Slot, Slots};
+use latchkey::domain::challenge::{Carrier, Challenge, Dialect, LIFETIME, Slot, Slots};
 use latchkey::domain::channel::Channel;
 use latchkey::domain::code::CodeHash;
 use latchkey::domain::guard::AtCap;
@@ -15,11 +15,11 @@ use latchkey::domain::purpose::Purpose;
 use latchkey::domain::time::Timestamp;
 use latchkey::store::audit::{self, Event, Subject};
 use latchkey::store::challenges::{self, Guarded, Key, NewChallenge};
-use latchkey::store::deliveries::{self, Carried, NewDelivery, Outcome, Status};
+use latchkey::store::deliveries::{self, NewDelivery, Note, Outcome, Status};
 use latchkey::store::grants::{self, Consumption, Leased};
 use latchkey::store::sessions::{self, Hold, NewSession};
 use latchkey::store::steps::{Missed, Once, Steps};
-use latchkey::store::users::{self, Known};
+use latchkey::store::users;
 use latchkey::store::{Abort, AnyConnection, Store, budgets, guards};
 
 /// The steps that somebody waits for; the note on the delivery is the fifth.
@@ -84,10 +84,13 @@ impl Login {
         let now = self.now;
         let slot = Slot {
             hash: code_hash(),
-            message: self.message.clone(),
+            carrier: Carrier {
+                message: self.message.clone(),
+                channel: Channel::Sms,
+                network: self.network.clone(),
+            },
             sent_at: now,
             expires_at: now.plus(Duration::from_mins(5)),
-            network: NetworkTag::from_bytes([7; NetworkTag::BYTES]),
         };
         let new = NewChallenge {
             id: self.challenge.clone(),
@@ -141,7 +144,8 @@ impl Login {
             due_at: None,
             failed: Vec::new(),
         };
-        deliveries::note(db, &self.message, &outcome, self.now).map(|_| ())
+        let note = Note { id: self.message.clone(), outcome, at: self.now };
+        deliveries::note(db, &note).map(|_| ())
     }
 
     fn charge(&self, challenge: &Challenge, once: Once<'_>) -> Done {
@@ -156,10 +160,10 @@ impl Login {
         guards::charged(steps, once, REALM, address).map(|_| ())
     }
 
-    fn consume(&self, carried: &Carried, once: Once<'_>) -> Done {
+    fn consume(&self, once: Once<'_>) -> Done {
         let consumption = Consumption {
             code: code_hash(),
-            channel: Some(Channel::Sms),
+            channel: Channel::Sms,
             user: self.user.clone(),
             is_new_user: true,
             grant: None,
@@ -167,13 +171,13 @@ impl Login {
             lease_until: self.lease(),
         };
         let about = Subject { user: Some(self.user.as_str()), ..self.about() };
-        users::make(REALM, self.address.as_str(), &self.user, None, self.now)
+        let steps = users::make(REALM, self.address.as_str(), &self.user, None, self.now)
             .must(deliveries::verify(&self.message, self.now))
             .must(grants::consume(&self.challenge, &consumption, self.now))
             .must(audit::recording(Event::CodeConsumed, about, self.now))
             .may(guards::open(REALM, self.address.as_str()))
-            .may(budgets::credit_network(format!("from:{}", carried.network), unverified(), self.now))
-            .run(once)
+            .may(budgets::credit_network(self.from(), unverified(), self.now));
+        deliveries::verified(steps, once, &self.message).map(|_| ())
     }
 
     fn minted(&self, once: Once<'_>) -> Done {
@@ -233,19 +237,14 @@ pub async fn run(store: &Store, login: &Arc<Login>, instant: fn() -> Instant) ->
     let (this, looks) = (Arc::clone(login), Arc::clone(login));
     let look = move |db: &mut AnyConnection| challenges::find_guarded(db, &looks.key());
     let charge = move |found: Option<Guarded>, once: Once<'_>| {
-        let (challenge, _) = found.expect("it was started");
+        let (challenge, _, known) = found.expect("it was started");
+        assert_eq!(known, None, "the user is new");
         this.charge(&challenge, once)
     };
     assert_eq!(store.write_after(look, charge).await.expect("written"), Ok(()), "nobody else guesses");
     let charge = lap();
 
-    let (this, looks) = (Arc::clone(login), Arc::clone(login));
-    let look = move |db: &mut AnyConnection| users::known(db, REALM, looks.address.as_str(), &looks.message);
-    let consume = move |(known, carried): (Option<Known>, Option<Carried>), once: Once<'_>| {
-        assert_eq!(known, None, "the user is new");
-        this.consume(&carried.expect("the first time"), once)
-    };
-    assert_eq!(store.write_after(look, consume).await.expect("written"), Ok(()), "nobody else guesses");
+    write(store, login, Login::consume).await;
     let consume = lap();
 
     write(store, login, Login::minted).await;

@@ -24,6 +24,7 @@ use crate::keys::AccessTokens;
 use crate::login::{Login, Pace, Realm};
 use crate::session::Sessions;
 use crate::store::Store;
+use crate::store::gathering::Gathering;
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Surroundings, Upstream};
 
@@ -115,6 +116,7 @@ impl Parts {
             limits: config.limits.clone(),
             metrics: Arc::clone(&self.metrics),
             pace: Arc::clone(&self.pace),
+            notes: Gathering::default(),
             receipts,
             tokens: Arc::clone(&self.tokens),
             lifetimes: config.session.lifetimes,

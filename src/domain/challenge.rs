@@ -6,13 +6,10 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::address::Address;
 use super::channel::Channel;
 use super::code::CodeHash;
 use super::ids::{ChallengeId, MessageId, SecretHash, UserId};
-use super::network::ClientIp;
 use super::pepper::Salt;
 use super::purpose::Purpose;
 use super::time::Timestamp;
@@ -61,34 +58,15 @@ impl Dialect {
     }
 }
 
-/// The network that asked for a code: a digest, so that no address is kept for longer than its limits need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NetworkTag([u8; Self::BYTES]);
-
-impl NetworkTag {
-    /// Its size in the database.
-    pub const BYTES: usize = 8;
-
-    /// From the database.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    /// For the database.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-}
-
-impl From<ClientIp> for NetworkTag {
-    fn from(ip: ClientIp) -> Self {
-        let digest: [u8; 32] = Sha256::digest(ip.key().as_bytes()).into();
-        let mut tag = [0; Self::BYTES];
-        tag.iter_mut().zip(digest).for_each(|(byte, fresh)| *byte = fresh);
-        Self(tag)
-    }
+/// How a code left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carrier {
+    /// The message that carried it.
+    pub message: MessageId,
+    /// Which way that went.
+    pub channel: Channel,
+    /// The network that asked for it: see [`super::network::ClientIp::key`].
+    pub network: String,
 }
 
 /// A code that was sent.
@@ -96,14 +74,12 @@ impl From<ClientIp> for NetworkTag {
 pub struct Slot {
     /// The code, hashed.
     pub hash: CodeHash,
-    /// The message that carried it.
-    pub message: MessageId,
+    /// How it left.
+    pub carrier: Carrier,
     /// When it left.
     pub sent_at: Timestamp,
     /// It is dead from then on.
     pub expires_at: Timestamp,
-    /// Who asked for it.
-    pub network: NetworkTag,
 }
 
 /// The codes of a challenge, oldest first.
@@ -130,7 +106,8 @@ impl Slots {
     /// Those without the one that a message would have carried; `None` when it is not among them.
     #[must_use]
     pub fn without(&self, message: &MessageId) -> Option<Self> {
-        let kept: Vec<Slot> = self.0.iter().filter(|slot| slot.message != *message).cloned().collect();
+        let kept: Vec<Slot> =
+            self.0.iter().filter(|slot| slot.carrier.message != *message).cloned().collect();
         (kept.len() < self.0.len()).then_some(Self(kept))
     }
 
@@ -144,7 +121,7 @@ impl Slots {
             && slots.len() >= SLOTS
         {
             let free_at = oldest.sent_at.plus(EVICTION_AGE);
-            if oldest.network != slot.network && free_at > now {
+            if oldest.carrier.network != slot.carrier.network && free_at > now {
                 return Err(free_at);
             }
             slots = rest.to_vec();
@@ -226,8 +203,8 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// A live code of a waiting challenge, and the message that carried it.
-    Right(MessageId),
+    /// A live code of a waiting challenge, and how that left.
+    Right(Carrier),
     /// The code that already proved the address; its grant is open, or its answer may have been lost.
     RightAgain,
     /// Another.
@@ -251,7 +228,7 @@ impl Challenge {
             State::Waiting(slots) => {
                 let compared: Vec<_> = slots.live(now).map(|slot| (slot, slot.hash.matches(guess))).collect();
                 let right = compared.into_iter().find(|(_, same)| bool::from(*same));
-                right.map_or(Verdict::Wrong, |(slot, _)| Verdict::Right(slot.message.clone()))
+                right.map_or(Verdict::Wrong, |(slot, _)| Verdict::Right(slot.carrier.clone()))
             }
             State::Proved(proof) => match proof.open_code(self.dialect, now) {
                 Some(code) if bool::from(code.matches(guess)) => Verdict::RightAgain,
@@ -287,21 +264,21 @@ mod tests {
         CodeHash::from_bytes(&[tag; 32]).expect("32 bytes")
     }
 
-    fn message(tag: u8) -> MessageId {
-        MessageId::from_stored(format!("msg_{tag}"))
+    fn carrier(tag: u8, network: u8) -> Carrier {
+        let message = MessageId::from_stored(format!("msg_{tag}"));
+        Carrier { message, channel: Channel::Sms, network: format!("192.0.2.{network}") }
     }
 
     fn right(tag: u8) -> Verdict {
-        Verdict::Right(message(tag))
+        Verdict::Right(carrier(tag, 0))
     }
 
     fn slot(tag: u8, sent: i64, network: u8) -> Slot {
         Slot {
             hash: hash(tag),
-            message: message(tag),
+            carrier: carrier(tag, network),
             sent_at: at(sent),
             expires_at: at(sent + 300),
-            network: NetworkTag([network; 8]),
         }
     }
 

@@ -11,35 +11,45 @@ use super::recycled::{Arrival, Settled};
 use super::verify::{Verified, asked};
 use super::{Login, LoginError};
 use crate::domain::account::AccountRules;
-use crate::domain::challenge::{Challenge, Dialect, GRANT_LIFETIME};
+use crate::domain::challenge::{Carrier, Challenge, Dialect, GRANT_LIFETIME};
 use crate::domain::code::{Code, CodeHash};
-use crate::domain::ids::{GrantToken, MessageId, UserId};
+use crate::domain::ids::{GrantToken, UserId};
 use crate::domain::time::Timestamp;
-use crate::store::deliveries::{self, Carried};
+use crate::store::deliveries::Taker;
 use crate::store::grants::Consumption;
-use crate::store::steps::{Missed, Once};
-use crate::store::users::{self, Holder, Known};
+use crate::store::steps::{Missed, Once, Steps};
+use crate::store::users::{Holder, Known};
 use crate::store::{Abort, AnyConnection};
+
+/// A right guess.
+pub(super) struct Accepted {
+    pub(super) right: RightCode,
+    pub(super) code: CodeHash,
+    /// As it was given.
+    pub(super) given: Code,
+    /// Who held the address when the guess was counted.
+    pub(super) known: Option<Known>,
+}
 
 impl Login {
     /// Consumes the challenge and mints.
     pub(super) async fn accept(
         &self,
         challenge: Challenge,
-        code: CodeHash,
-        given: Code,
-        message: MessageId,
+        accepted: Accepted,
         person: Person,
     ) -> Result<Verified, LoginError> {
+        let Accepted { right, code, given, known } = accepted;
         let realm = self.realm(&challenge.realm)?;
         let now = self.clock.now();
         let grant = challenge.secret_hash.map(|_| GrantToken::generate(&*self.entropy));
         let lease_until = now.plus(realm.deadline + super::LEASE_MARGIN);
+        let Carrier { channel, message, .. } = right.carrier.clone();
         let acceptance = Arc::new(Acceptance {
-            right: RightCode::of(&challenge, message.clone(), self.limits.per_ip_unverified),
+            right,
             consumption: Consumption {
                 code,
-                channel: None,
+                channel,
                 user: UserId::generate_at(now, &*self.entropy),
                 is_new_user: false,
                 grant: grant.as_ref().map(GrantToken::hash),
@@ -50,16 +60,14 @@ impl Login {
             spelled: realm.upstream.id_by_address(&challenge.address).map(str::to_owned),
             rules: self.accounts,
         });
-        let (consumed, carried) = match self.consume(&acceptance, now).await? {
+        let (consumed, taker) = match self.consume(&acceptance, known, now).await? {
             Ok(done) => done,
             Err(Missed) => return Ok(Unproved::NoChallenge.into()),
         };
-        let channel = carried.as_ref().and_then(|carried| carried.channel);
-        if let Some(carried) = carried {
-            self.tell_used(&challenge.address, message, carried, given);
-        }
+        self.tell_used(&challenge.address, message, taker, given);
         match consumed {
             Consumed::For { holder, is_new_user, has_sessions } => {
+                let channel = Some(channel);
                 let ready = Ready {
                     challenge,
                     holder,
@@ -81,13 +89,18 @@ impl Login {
     async fn consume(
         &self,
         acceptance: &Arc<Acceptance>,
+        known: Option<Known>,
         now: Timestamp,
     ) -> Result<Result<Done, Missed>, LoginError> {
-        let (looking, writing) = (Arc::clone(acceptance), Arc::clone(acceptance));
-        let look = move |db: &mut AnyConnection| looking.look(db);
-        let write = move |found, once: Once<'_>| writing.write_plainly(found, once, now);
-        if let Ok(Some(done)) = self.store.write_after(look, write).await? {
-            return Ok(Ok(done));
+        if let Some((holder, is_new_user)) = acceptance.arrival().plainly(known.as_ref(), self.accounts, now)
+        {
+            let writing = Arc::clone(acceptance);
+            let consumption = acceptance.consumption_for(&holder, is_new_user);
+            let write = move |once: Once<'_>| writing.write_plainly(&consumption, once, now);
+            if let Ok(taker) = self.store.write_once(write).await? {
+                let has_sessions = known.is_some_and(|known| known.has_sessions);
+                return Ok(Ok((Consumed::For { holder, is_new_user, has_sessions }, taker)));
+            }
         }
         let settling = Arc::clone(acceptance);
         Ok(self.store.write(move |db| settling.settle(db, now)).await?)
@@ -106,11 +119,8 @@ enum Consumed {
     Asked(Timestamp),
 }
 
-/// With the message that the code came with.
-type Done = (Consumed, Option<Carried>);
-
-/// What is known of the address, and the message that the code came with.
-type Seen = (Option<Known>, Option<Carried>);
+/// With whoever took the message that the code came with.
+type Done = (Consumed, Option<Taker>);
 
 /// A right guess that is to be written down.
 struct Acceptance {
@@ -134,51 +144,35 @@ impl Acceptance {
         }
     }
 
-    fn look(&self, db: &mut AnyConnection) -> Result<Seen, diesel::result::Error> {
-        users::known(db, &self.right.realm, self.right.address.as_str(), &self.right.message)
+    fn consumption_for(&self, holder: &Holder, is_new_user: bool) -> Consumption {
+        Consumption { user: holder.user.clone(), is_new_user, ..self.consumption.clone() }
     }
 
-    /// Where it is plain for whom; nothing is written where it is not.
+    /// Where it is plain for whom.
     fn write_plainly(
         &self,
-        (known, carried): Seen,
+        consumption: &Consumption,
         once: Once<'_>,
         now: Timestamp,
-    ) -> Result<Option<Done>, Abort<Missed>> {
-        let Some((holder, is_new_user)) = self.arrival().plainly(known.as_ref(), self.rules, now) else {
-            return Ok(None);
-        };
-        let consumption = Consumption {
-            channel: carried.as_ref().and_then(|carried| carried.channel),
-            user: holder.user.clone(),
-            is_new_user,
-            ..self.consumption.clone()
-        };
-        let arrived = self.arrival().note(&holder.user, is_new_user, now);
-        arrived.and(self.right.use_up(&consumption, carried.as_ref(), now)).run(once)?;
-        let has_sessions = known.is_some_and(|known| known.has_sessions);
-        Ok(Some((Consumed::For { holder, is_new_user, has_sessions }, carried)))
+    ) -> Result<Option<Taker>, Abort<Missed>> {
+        let arrived = self.arrival().note(&consumption.user, consumption.is_new_user, now);
+        self.right.use_up(arrived, consumption, once, now)
     }
 
     /// Where that takes looking into.
     fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Done, Abort<Missed>> {
-        let settled = self.arrival().settle(db, self.rules, now)?;
-        let carried = deliveries::carried(db, &self.right.message)?;
-        let consumption = Consumption {
-            channel: carried.as_ref().and_then(|carried| carried.channel),
-            ..self.consumption.clone()
-        };
-        let (consumption, consumed) = match settled {
+        let (consumption, consumed) = match self.arrival().settle(db, self.rules, now)? {
             Settled::User(holder, is_new_user) => (
-                Consumption { user: holder.user.clone(), is_new_user, ..consumption },
+                self.consumption_for(&holder, is_new_user),
                 Consumed::For { holder, is_new_user, has_sessions: true },
             ),
             Settled::Ask(holder, since) => {
                 let lease_until = Timestamp::from_millis(0);
-                (Consumption { user: holder.user, lease_until, ..consumption }, Consumed::Asked(since))
+                let consumption = Consumption { lease_until, ..self.consumption_for(&holder, false) };
+                (consumption, Consumed::Asked(since))
             }
         };
-        self.right.use_up(&consumption, carried.as_ref(), now).run(Once::within(db))?;
-        Ok((consumed, carried))
+        let taker = self.right.use_up(Steps::new(), &consumption, Once::within(db), now)?;
+        Ok((consumed, taker))
     }
 }

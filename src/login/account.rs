@@ -151,7 +151,7 @@ impl Login {
         let session = self.live_session(bearer).await?;
         let Confirm { kind, id, secret, code, languages, client } = confirm;
         let key = Key::V1 { purpose: kind.purpose(session.id.clone()), id, secret: secret.hash() };
-        let Proved { challenge, code, message, given } =
+        let Proved { challenge, code, carrier, given, .. } =
             match self.prove(Guess { key, secret: Some(secret), code, client }).await? {
                 Ok(proved) => proved,
                 Err(unproved) => return Ok(Confirmed::Unproved(unproved)),
@@ -161,7 +161,7 @@ impl Login {
             return Err(AccountError::Over);
         }
         let to = challenge.address.masked();
-        let Some(message) = message else {
+        let Some(carrier) = carrier else {
             let taken = self.is_taken(&session, &challenge.address).await?;
             return Ok(if taken { Confirmed::Taken } else { Confirmed::Done { to } });
         };
@@ -170,7 +170,7 @@ impl Login {
         let upstream = self.realm(&challenge.realm)?.upstream;
         let consumption = Consumption {
             code,
-            channel: None,
+            channel: carrier.channel,
             user: session.user.clone(),
             is_new_user: false,
             grant: None,
@@ -178,9 +178,9 @@ impl Login {
             grant_expires_at: now.plus(REPEAT_AFTER_MINT),
             lease_until: Timestamp::from_millis(0),
         };
-        let brought_by = message.clone();
+        let message = carrier.message.clone();
         let change = Change {
-            right: RightCode::of(&challenge, message, self.limits.per_ip_unverified),
+            right: RightCode::of(&challenge, carrier, self.limits.per_ip_unverified),
             consumption,
             session: session.id.clone(),
             user: session.user.clone(),
@@ -194,14 +194,12 @@ impl Login {
             notice: MessageId::generate_at(now, &*self.entropy),
         };
         let spelled = move |address: &Address| upstream.id_by_address(address).map(str::to_owned);
-        let (done, carried) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
+        let (done, taker) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
             Ok(written) => written,
             Err(Refusal::Over) => return Err(AccountError::Over),
             Err(Refusal::Lost) => return Ok(Confirmed::Unproved(Unproved::NoChallenge)),
         };
-        if let Some(carried) = carried {
-            self.tell_used(&challenge.address, brought_by, carried, given);
-        }
+        self.tell_used(&challenge.address, message, taker, given);
         match done {
             write::Done::Changed(notice) => {
                 if let Some(notice) = notice {

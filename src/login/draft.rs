@@ -5,7 +5,7 @@ use super::start::Order;
 use super::{LEASE_MARGIN, Login, LoginError, SEND_DEADLINE};
 use crate::config::Limits;
 use crate::delivery::Plan;
-use crate::domain::challenge::{Challenge, LIFETIME, NetworkTag, Slot, Slots, State};
+use crate::domain::challenge::{Carrier, Challenge, LIFETIME, Slot, Slots, State};
 use crate::domain::code::Code;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash};
 use crate::domain::limits::Rate;
@@ -152,15 +152,14 @@ impl Login {
             address: &start.address,
             client_secret: secret,
         };
+        let (message, network) = (MessageId::generate_at(now, &*self.entropy), start.client.key());
         let slot = Slot {
             hash: self.hash(&key_id, &binding, &salt, letter.code).await?,
-            message: MessageId::generate_at(now, &*self.entropy),
+            carrier: Carrier { message: message.clone(), channel: start.channel, network: network.clone() },
             sent_at: now,
             // A code never outlives its challenge.
             expires_at: now.plus(self.otp.lifetime).min(expires_at),
-            network: NetworkTag::from(start.client),
         };
-        let message = slot.message.clone();
         let place = match waiting {
             Some(Challenge { state: State::Waiting(slots), version, .. }) => match slots.place(slot, now) {
                 Ok(slots) => Place::Beside { id: id.clone(), version, slots, attempts: self.otp.attempts },
@@ -189,7 +188,7 @@ impl Login {
             challenge: id,
             address: start.address.clone(),
             channel: start.channel,
-            network: start.client.key(),
+            network,
             status: if letter.withheld { Status::Withheld } else { Status::Pending },
             locale: letter.locale.to_owned(),
             resend_of: start.resend_of.clone(),

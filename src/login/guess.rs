@@ -7,7 +7,7 @@ use super::{Login, LoginError, Wait};
 use crate::config::Otp;
 use crate::delivery::UsedCode;
 use crate::domain::address::Address;
-use crate::domain::challenge::{Challenge, REPEATS, State, Verdict};
+use crate::domain::challenge::{Carrier, Challenge, REPEATS, State, Verdict};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::guard::{CAP_REACHED, Guard, Opening};
 use crate::domain::ids::{ChallengeId, ClientSecret, MessageId};
@@ -18,9 +18,10 @@ use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::challenges::{self, Guarded, Key};
-use crate::store::deliveries::{self, Carried};
+use crate::store::deliveries::{self, Taker};
 use crate::store::grants::{self, Consumption};
 use crate::store::steps::{Missed, Once, Steps};
+use crate::store::users::Known;
 use crate::store::{Abort, AnyConnection, StoreError, budgets, guards};
 
 /// A code that came back.
@@ -37,8 +38,10 @@ pub(super) struct Proved {
     pub(super) code: CodeHash,
     /// As it was given.
     pub(super) given: Code,
-    /// The message that carried the code. None: the challenge was consumed by the same code before.
-    pub(super) message: Option<MessageId>,
+    /// How the code left. None: the challenge was consumed by the same code before.
+    pub(super) carrier: Option<Carrier>,
+    /// Who held the address when the guess was counted.
+    pub(super) known: Option<Known>,
 }
 
 /// Why a guess proves nothing.
@@ -92,6 +95,7 @@ struct Counted {
     guard: Guard,
     /// Whether it is on record that this guess reached the cap.
     is_cap_recorded: bool,
+    known: Option<Known>,
 }
 
 /// Tries of a guess whose challenge was changed by others meanwhile: each of them proved it, or had a code sent.
@@ -121,7 +125,7 @@ impl Login {
         guess: Guess,
         now: Timestamp,
     ) -> Result<Result<Proved, Unproved>, LoginError> {
-        let Counted { challenge, guard, is_cap_recorded } = counted;
+        let Counted { challenge, guard, is_cap_recorded, known } = counted;
         if guard.is_at_cap() {
             tracing::warn!(
                 alarm = true,
@@ -144,10 +148,10 @@ impl Login {
         };
         let code = self.hash(&challenge.key_id, &binding, &challenge.salt, &guess.code).await?;
         Ok(match challenge.judge(&code, now) {
-            Verdict::Right(message) => {
-                Ok(Proved { challenge, code, given: guess.code, message: Some(message) })
+            Verdict::Right(carrier) => {
+                Ok(Proved { challenge, code, given: guess.code, carrier: Some(carrier), known })
             }
-            Verdict::RightAgain => Ok(Proved { challenge, code, given: guess.code, message: None }),
+            Verdict::RightAgain => Ok(Proved { challenge, code, given: guess.code, carrier: None, known }),
             Verdict::Wrong => Err(Unproved::Wrong {
                 attempts_left: self.attempts_left(challenge.id.clone()).await?,
                 next_guess: Wait::of_guard(Some(&guard), now).unwrap_or(Wait::For(Duration::ZERO)),
@@ -164,8 +168,8 @@ impl Login {
     }
 
     /// A code came back: whoever brought it is better known for it, and is told where it wants to be.
-    pub(super) fn tell_used(&self, to: &Address, message: MessageId, carried: Carried, code: Code) {
-        let Some((provider, provider_id)) = carried.provider else { return };
+    pub(super) fn tell_used(&self, to: &Address, message: MessageId, taker: Option<Taker>, code: Code) {
+        let Some((provider, provider_id)) = taker else { return };
         let country = to.country().unwrap_or(Country::UNKNOWN);
         self.courier.board().count_verified(&provider, country, self.clock.now());
         if let Some(provider_id) = provider_id {
@@ -217,7 +221,7 @@ fn count(
     network: &str,
     now: Timestamp,
 ) -> Result<Result<Counted, Unproved>, Abort<Missed>> {
-    let Some((challenge, guard)) = found else { return Ok(Err(Unproved::NoChallenge)) };
+    let Some((challenge, guard, known)) = found else { return Ok(Err(Unproved::NoChallenge)) };
     let comparisons = match admit(&challenge, guard, otp.attempts, now) {
         Admission::Evaluated(comparisons) => comparisons,
         Admission::NoChallenge => return Ok(Err(Unproved::NoChallenge)),
@@ -242,7 +246,7 @@ fn count(
         steps = steps.must(audit::recording(Event::GuardAtCap, about, now));
     }
     let guard = guards::charged(steps, once, realm, address.as_str())?;
-    Ok(Ok(Counted { challenge, guard, is_cap_recorded }))
+    Ok(Ok(Counted { challenge, guard, is_cap_recorded, known }))
 }
 
 fn about<'a>(
@@ -267,37 +271,35 @@ pub(super) struct RightCode {
     pub(super) realm: String,
     pub(super) address: Address,
     pub(super) app_id: String,
-    pub(super) message: MessageId,
+    pub(super) carrier: Carrier,
     /// At which a network gets a send back.
     pub(super) credit: Rate,
 }
 
 impl RightCode {
-    pub(super) fn of(challenge: &Challenge, message: MessageId, credit: Rate) -> Self {
+    pub(super) fn of(challenge: &Challenge, carrier: Carrier, credit: Rate) -> Self {
         Self {
             challenge: challenge.id.clone(),
             realm: challenge.realm.clone(),
             address: challenge.address.clone(),
             app_id: challenge.app_id.clone(),
-            message,
+            carrier,
             credit,
         }
     }
 }
 
 impl RightCode {
-    /// What every right guess writes: the code is used up, the guard is off, the network has a send back, and all of
-    /// it is on record.
-    pub(super) fn use_up<'a>(
-        &'a self,
-        consumption: &'a Consumption,
-        carried: Option<&Carried>,
+    /// What every right guess writes, behind what is written of who comes: the code is used up, the guard is off, the
+    /// network has a send back, and all of it is on record. Who took the message, as far as that is noted.
+    pub(super) fn use_up(
+        &self,
+        arrived: Steps<'_>,
+        consumption: &Consumption,
+        once: Once<'_>,
         now: Timestamp,
-    ) -> Steps<'a> {
-        let mut steps = Steps::new();
-        if carried.is_some() {
-            steps = steps.must(deliveries::verify(&self.message, now));
-        }
+    ) -> Result<Option<Taker>, Abort<Missed>> {
+        let Carrier { message, network, .. } = &self.carrier;
         let about = Subject {
             realm: Some(&self.realm),
             app_id: Some(&self.app_id),
@@ -306,16 +308,15 @@ impl RightCode {
             user: Some(consumption.user.as_str()),
             ..Subject::default()
         };
-        steps = steps
+        let mut steps = arrived
+            .must(deliveries::verify(message, now))
             .must(grants::consume(&self.challenge, consumption, now))
             .must(audit::recording(Event::CodeConsumed, about, now))
-            .may(guards::open(&self.realm, self.address.as_str()));
-        if let Some(Carried { network, .. }) = carried {
-            steps = steps.may(budgets::credit_network(network_key(network), self.credit, now));
-            if let Some(site) = site_of(network) {
-                steps = steps.may(budgets::credit_network(network_key(&site), self.credit.tenfold(), now));
-            }
+            .may(guards::open(&self.realm, self.address.as_str()))
+            .may(budgets::credit_network(network_key(network), self.credit, now));
+        if let Some(site) = site_of(network) {
+            steps = steps.may(budgets::credit_network(network_key(&site), self.credit.tenfold(), now));
         }
-        steps
+        deliveries::verified(steps, once, message)
     }
 }

@@ -1,5 +1,7 @@
 //! What became of a message: written down, counted, paid for. Nobody waits for any of it.
 
+use std::sync::Arc;
+
 use super::Login;
 use super::draft::{MONEY_KEY, address_key};
 use crate::delivery::{OutgoingCode, Plan, Report, SendError};
@@ -8,9 +10,9 @@ use crate::domain::ids::ChallengeId;
 use crate::domain::money::Money;
 use crate::domain::phone::Country;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::deliveries::{self, Outcome, Status};
-use crate::store::steps::{Missed, Once, Steps};
-use crate::store::{Abort, budgets, challenges};
+use crate::store::deliveries::{self, Note, Outcome, Status};
+use crate::store::steps::Once;
+use crate::store::{budgets, challenges};
 
 /// What a message belongs to.
 pub(super) struct Matter<'a> {
@@ -62,25 +64,20 @@ impl Login {
         let failed = failed.into_iter().map(|(name, _)| name).collect();
         let due_at = self.due_at(matter.channel, status, provider.as_deref(), now);
         let outcome = Outcome { status, provider, provider_id, error: kind, due_at, failed };
-        let (id, rate, challenge) = (message.id.clone(), self.limits.per_address, matter.challenge.clone());
+        let is_plain = status != Status::Failed && !refund && over.is_none() && story.is_none();
+        let note = Note { id: message.id.clone(), outcome, at: now };
+        if is_plain {
+            return self.note_with_others(note);
+        }
+        let (rate, challenge) = (self.limits.per_address, matter.challenge.clone());
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
         let asked_for = matter.asked_for;
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
-        let is_plain = status != Status::Failed && !refund && over.is_none() && story.is_none();
-        let unreported = (id.clone(), outcome.clone());
-        let once = move |once: Once<'_>| {
-            let (id, outcome) = &unreported;
-            // The rest goes with it, or not at all.
-            if !is_plain {
-                return Err(Abort::Refused(Missed));
-            }
-            Steps::new().must(deliveries::note_unreported(id, outcome, now)).run(once)
-        };
-        self.store.write_detached_once("noting a delivery", once, move |db| {
-            let noted = deliveries::note(db, &id, &outcome, now)?;
-            if noted && outcome.status == Status::Failed {
+        self.store.write_detached("noting a delivery", move |db| {
+            let noted = deliveries::note(db, &note)?;
+            if noted && status == Status::Failed {
                 // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
-                challenges::withdraw_code(db, &challenge, &id)?;
+                challenges::withdraw_code(db, &challenge, &note.id)?;
             }
             if noted && refund && asked_for {
                 budgets::refund_address(db, &key, rate)?;
@@ -103,6 +100,16 @@ impl Login {
                 audit::record(db, Event::FailedOver, about, now)?;
             }
             Ok(())
+        });
+    }
+
+    /// Where nothing else goes with it.
+    fn note_with_others(&self, note: Note) {
+        let Some(notes) = self.notes.add(note).map(Arc::new) else { return };
+        let together = Arc::clone(&notes);
+        let once = move |once: Once<'_>| deliveries::note_together(once, together.items());
+        self.store.write_detached_once("noting deliveries", once, move |db| {
+            notes.items().iter().try_for_each(|note| deliveries::note(db, note).map(|_| ()))
         });
     }
 }

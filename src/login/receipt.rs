@@ -191,7 +191,7 @@ impl Login {
     /// Whether a challenge waits for a code, and none that is younger than that of this message is on its way.
     fn waits_for(&self, challenge: &Challenge, message: &MessageId) -> bool {
         let youngest = match &challenge.state {
-            State::Waiting(slots) => slots.iter().last().is_some_and(|slot| slot.message == *message),
+            State::Waiting(slots) => slots.iter().last().is_some_and(|slot| slot.carrier.message == *message),
             State::Proved(_) => false,
         };
         youngest && self.is_waiting(challenge)

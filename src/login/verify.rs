@@ -1,6 +1,7 @@
 //! Verify: a code comes back.
 
-use super::guess::{Guess, Proved, Unproved};
+use super::accept::Accepted;
+use super::guess::{Guess, Proved, RightCode, Unproved};
 use super::mint::{Minted, Person, Ready};
 use super::recycled::{Arrival, Settled};
 use super::{Login, LoginError, MintFailed, Realm};
@@ -96,10 +97,11 @@ impl Login {
         let Verify { key, secret, code, name, device, client } = verify;
         let person = Person { name, device, client };
         match self.prove(Guess { key, secret, code, client }).await? {
-            Ok(Proved { challenge, code, given, message: Some(message) }) => {
-                self.accept(challenge, code, given, message, person).await
+            Ok(Proved { challenge, carrier: None, .. }) => self.accept_again(challenge, person).await,
+            Ok(Proved { challenge, code, given, carrier: Some(carrier), known }) => {
+                let right = RightCode::of(&challenge, carrier, self.limits.per_ip_unverified);
+                self.accept(challenge, Accepted { right, code, given, known }, person).await
             }
-            Ok(Proved { challenge, message: None, .. }) => self.accept_again(challenge, person).await,
             Err(unproved) => Ok(unproved.into()),
         }
     }

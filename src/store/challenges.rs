@@ -3,18 +3,19 @@
 //! Guarantees: each change is one guarded statement, and whether it found its row is the answer. No function here
 //! compares a code.
 
-use diesel::dsl::sql;
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::{BigInt, Bool, Integer};
+use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
 use super::beside::each_found;
 use super::budgets::{self, Budget};
 use super::connection::{AnyConnection, columns, on_each};
 use super::prepared::{found_its_row, prepared};
 use super::schema::challenges::{self, dsl};
-use super::schema::guards as guard_rows;
+use super::schema::{guards as guard_rows, identities, sessions};
 use super::steps::{Step, change};
+use super::users::{self, Known};
 use super::{guards, slots};
 use crate::domain::address::Address;
 use crate::domain::challenge::{Challenge, Dialect, Grant, Proof, Slots, State};
@@ -264,28 +265,40 @@ pub fn withdraw_code(db: &mut AnyConnection, id: &ChallengeId, message: &Message
     found_its_row!(db, diesel::update(unchanged).set(change), dsl::created_at).map(|_| ())
 }
 
-/// A challenge, and the guard of whom it is about.
-pub type Guarded = (Challenge, Option<Guard>);
+/// A challenge, the guard of the address that it is about, and who holds that.
+pub type Guarded = (Challenge, Option<Guard>, Option<Known>);
 
-/// The challenge that a key names, in whatever state it is, and the guard that stands before it.
+/// The challenge that a key names, in whatever state it is, the guard that stands before it, and who may come.
 ///
 /// # Errors
 /// The database's.
 pub fn find_guarded(db: &mut AnyConnection, key: &Key) -> Result<Option<Guarded>, Error> {
-    type Found = Option<(Row, Option<guards::Row>)>;
-    let theirs = || guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(dsl::address));
-    let columns = (columns::<Row>(), guards::COLUMNS.nullable());
+    type Found = Option<(Row, Option<guards::Row>, Option<users::Row>, bool)>;
+    // Not as it is: where nothing is known of a table yet, PostgreSQL would look up the bound address alone, and read
+    // the whole index, of which the realm comes first.
+    let address = || sql::<Text>("challenges.address || ''");
+    let guard = guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(address()));
+    let holder = identities::realm.eq(dsl::realm).and(identities::address.eq(address()));
+    let live = sessions::table
+        .filter(sessions::user_id.nullable().eq(identities::user_id.nullable()))
+        .filter(sessions::ended_at.is_null());
+    let columns = (columns::<Row>(), guards::COLUMNS.nullable(), users::COLUMNS.nullable(), exists(live));
     let found: Found = named_by!(key, named => {
-        let guarded = dsl::challenges.left_join(guard_rows::table.on(theirs())).filter(named).select(columns);
+        let guarded = dsl::challenges
+            .left_join(guard_rows::table.on(guard))
+            .left_join(identities::table.on(holder))
+            .filter(named)
+            .select(columns);
         on_each!(db, c => prepared!(guarded).get_result(c).optional())
     })?;
-    let Some((row, guard)) = found else { return Ok(None) };
+    let Some((row, guard, holder, has_sessions)) = found else { return Ok(None) };
     let mut challenge = row.into_challenge()?;
     if let Key::Mesibo { address, .. } = key {
         // The same, and its country is known already.
         challenge.address = address.clone();
     }
-    Ok(Some((challenge, guard.map(Guard::from))))
+    let known = holder.map(|holder| Known::of(holder, has_sessions));
+    Ok(Some((challenge, guard.map(Guard::from), known)))
 }
 
 /// Charges a guess to a waiting challenge whose codes are as they were read, while it has one left.

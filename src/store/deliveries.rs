@@ -2,11 +2,13 @@
 
 use diesel::prelude::*;
 use diesel::result::Error;
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use super::Abort;
 use super::connection::{AnyConnection, on_each};
-use super::prepared::{changed_row, prepared};
+use super::prepared::{changed_row, found_its_row, prepared};
 use super::schema::deliveries::dsl;
-use super::steps::{Step, change};
+use super::steps::{Missed, Once, Step, Steps, change};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::ids::{ChallengeId, MessageId};
@@ -86,6 +88,22 @@ pub struct Outcome {
     pub due_at: Option<Timestamp>,
 }
 
+impl Outcome {
+    fn failed_providers(&self) -> Option<String> {
+        (!self.failed.is_empty()).then(|| self.failed.join(","))
+    }
+}
+
+/// What became of a message, to be written down.
+pub struct Note {
+    /// Which.
+    pub id: MessageId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Writes a message down before it is sent.
 pub fn insert(new: &NewDelivery) -> Step<'_> {
     let row = (
@@ -107,53 +125,82 @@ pub fn insert(new: &NewDelivery) -> Step<'_> {
 /// A message that is being sent.
 macro_rules! pending {
     ($id:expr) => {{
-        // In the text: see `named_by!` in challenges.rs.
-        let is_pending = diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'pending'");
+        use $crate::store::schema::deliveries::dsl;
+        // In the text: see `named_by!` in challenges.rs. Not as the partial index has it: PostgreSQL would read all that
+        // are pending, and those that were until a moment ago.
+        let is_pending = diesel::dsl::sql::<diesel::sql_types::Bool>("COALESCE(status, '') = 'pending'");
         dsl::deliveries.filter(dsl::id.eq($id.as_str())).filter(is_pending)
     }};
 }
+pub(super) use pending;
 
 /// What an outcome makes of it.
 macro_rules! changes {
-    ($outcome:expr, $now:expr) => {
+    ($note:expr) => {{
+        let Outcome { status, provider, provider_id, error, due_at, .. } = &$note.outcome;
         (
-            dsl::status.eq($outcome.status.as_str()),
-            dsl::provider.eq(&$outcome.provider),
-            dsl::provider_id.eq(&$outcome.provider_id),
-            dsl::error.eq($outcome.error),
-            dsl::failed_providers.eq((!$outcome.failed.is_empty()).then(|| $outcome.failed.join(","))),
-            dsl::due_at.eq($outcome.due_at.map(Timestamp::as_millis)),
-            dsl::updated_at.eq($now.as_millis()),
+            dsl::status.eq(status.as_str()),
+            dsl::provider.eq(provider),
+            dsl::provider_id.eq(provider_id),
+            dsl::error.eq(error),
+            dsl::failed_providers.eq($note.outcome.failed_providers()),
+            dsl::due_at.eq(due_at.map(Timestamp::as_millis)),
+            dsl::updated_at.eq($note.at.as_millis()),
         )
-    };
-}
-
-/// Notes what became of a pending message; it does not find its row where something was reported of that already.
-pub fn note_unreported<'a>(id: &'a MessageId, outcome: &'a Outcome, now: Timestamp) -> Step<'a> {
-    let unreported = pending!(id).filter(dsl::early_reports.is_null());
-    change!(diesel::update(unreported).set(changes!(outcome, now)))
+    }};
 }
 
 /// Notes what became of a pending message; then what its taker reported meanwhile counts, too.
 ///
 /// # Errors
 /// The database's.
-pub fn note(
-    db: &mut AnyConnection,
-    id: &MessageId,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    if note_unreported(id, outcome, now).run(db)? {
+pub fn note(db: &mut AnyConnection, note: &Note) -> Result<bool, Error> {
+    let id = &note.id;
+    let unreported = pending!(id).filter(dsl::early_reports.is_null());
+    if found_its_row!(db, diesel::update(unreported).set(changes!(note)), dsl::created_at)? {
         return Ok(true);
     }
     let row = dsl::deliveries.find(id.as_str());
-    let reported = diesel::update(pending!(id)).set(changes!(outcome, now));
+    let reported = diesel::update(pending!(id)).set(changes!(note));
     let noted: Option<Option<String>> = changed_row!(db, reported, dsl::early_reports, row)?;
     if let Some(early) = &noted {
-        super::reports::settle(db, id, early.as_deref(), now)?;
+        super::reports::settle(db, id, early.as_deref(), note.at)?;
     }
     Ok(noted.is_some())
+}
+
+/// [`changes!`] of many, each of which is pending and was not reported of.
+const NOTE_TOGETHER: &str = "UPDATE deliveries SET status = noted.status, provider = noted.provider, \
+     provider_id = noted.provider_id, error = noted.error, failed_providers = noted.failed_providers, \
+     due_at = noted.due_at, updated_at = noted.updated_at \
+     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS noted \
+     (id, status, provider, provider_id, error, failed_providers, due_at, updated_at) \
+     WHERE deliveries.id = noted.id AND COALESCE(deliveries.status, '') = 'pending' \
+     AND deliveries.early_reports IS NULL";
+
+/// Notes what became of many messages, on PostgreSQL and in one statement. Where it misses, some of them may be noted,
+/// and [`note`] does the rest.
+///
+/// # Errors
+/// [`Missed`], or the database's.
+pub fn note_together(once: Once<'_>, notes: &[Note]) -> Result<(), Abort<Missed>> {
+    let AnyConnection::Postgres(db) = once.connection() else { return Err(Abort::Refused(Missed)) };
+    let each = |text: fn(&Note) -> Option<&str>| notes.iter().map(text).collect::<Vec<_>>();
+    let due_at = |note: &Note| note.outcome.due_at.map(Timestamp::as_millis);
+    // Not prepared: what is planned while the table is small would read all of it for long.
+    let rows = diesel::sql_query(NOTE_TOGETHER)
+        .bind::<Array<Nullable<Text>>, _>(each(|note| Some(note.id.as_str())))
+        .bind::<Array<Nullable<Text>>, _>(each(|note| Some(note.outcome.status.as_str())))
+        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.provider.as_deref()))
+        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.provider_id.as_deref()))
+        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.error))
+        .bind::<Array<Nullable<Text>>, _>(
+            notes.iter().map(|note| note.outcome.failed_providers()).collect::<Vec<_>>(),
+        )
+        .bind::<Array<Nullable<BigInt>>, _>(notes.iter().map(due_at).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(notes.iter().map(|note| note.at.as_millis()).collect::<Vec<_>>())
+        .execute(db)?;
+    if rows == notes.len() { Ok(()) } else { Err(Abort::Refused(Missed)) }
 }
 
 /// The providers that did not take a message of a challenge.
@@ -169,46 +216,23 @@ pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Resu
     Ok(rows.iter().flat_map(|names| names.split(',').map(str::to_owned)).collect())
 }
 
-/// A message as a code that comes back needs it.
-#[derive(Clone)]
-pub struct Carried {
-    /// The network that asked for it.
-    pub network: String,
-    /// How it travelled.
-    pub channel: Option<Channel>,
-    /// The provider that took it, and its own id for the message.
-    pub provider: Option<(String, Option<String>)>,
-}
+/// The provider that took a message, and its own id for it.
+pub type Taker = (String, Option<String>);
 
-impl From<Row> for Carried {
-    fn from((network, channel, provider, id): Row) -> Self {
-        Self { network, channel: Channel::parse(&channel), provider: provider.map(|name| (name, id)) }
-    }
-}
-
-pub(super) type Row = (String, String, Option<String>, Option<String>);
-
-/// A message whose code did not come back yet.
-macro_rules! fresh {
-    ($id:expr) => {{
-        use $crate::store::schema::deliveries::dsl;
-        let fresh = dsl::deliveries.filter(dsl::id.eq($id.as_str())).filter(dsl::verified_at.is_null());
-        fresh.select((dsl::network, dsl::channel, dsl::provider, dsl::provider_id))
-    }};
-}
-pub(super) use fresh;
-
-/// The message whose code came back, if that did not come back before.
-///
-/// # Errors
-/// The database's.
-pub fn carried(db: &mut AnyConnection, id: &MessageId) -> Result<Option<Carried>, Error> {
-    let row = on_each!(db, c => prepared!(fresh!(id)).get_result::<Row>(c).optional())?;
-    Ok(row.map(Carried::from))
-}
-
-/// Notes that the code of a message came back, once.
+/// Notes that the code of a message came back, once. [`verified`] makes it.
 pub fn verify(id: &MessageId, now: Timestamp) -> Step<'_> {
     let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
-    change!(diesel::update(fresh).set(dsl::verified_at.eq(now.as_millis())))
+    change!(diesel::update(fresh).set(dsl::verified_at.eq(now.as_millis()))).keeping("provider, provider_id")
+}
+
+/// Makes steps of which one is [`verify`] of this message; who took it, as far as that is noted.
+///
+/// # Errors
+/// [`Missed`], or the database's.
+pub fn verified(steps: Steps<'_>, once: Once<'_>, id: &MessageId) -> Result<Option<Taker>, Abort<Missed>> {
+    type Types = (Nullable<Text>, Nullable<Text>);
+    let taker = dsl::deliveries.find(id.as_str()).select((dsl::provider, dsl::provider_id));
+    let (provider, provider_id): (Option<String>, Option<String>) =
+        steps.run_kept::<Types, _>(once, |c| prepared!(taker).get_result(c))?;
+    Ok(provider.map(|provider| (provider, provider_id)))
 }

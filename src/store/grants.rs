@@ -22,8 +22,8 @@ use crate::domain::time::Timestamp;
 pub struct Consumption {
     /// The hash that was right.
     pub code: CodeHash,
-    /// How it came, where that is known.
-    pub channel: Option<Channel>,
+    /// How it came.
+    pub channel: Channel,
     /// For whom the grant is.
     pub user: UserId,
     /// Whether this login made the user.
@@ -89,7 +89,7 @@ pub fn consume<'a>(id: &'a ChallengeId, won: &'a Consumption, now: Timestamp) ->
         dsl::slots.eq(Vec::new()),
         dsl::version.eq(dsl::version + 1),
         dsl::code_hash.eq(won.code.as_bytes()),
-        dsl::channel.eq(won.channel.map(Channel::as_str)),
+        dsl::channel.eq(won.channel.as_str()),
         dsl::user_id.eq(won.user.as_str()),
         dsl::is_new_user.eq(won.is_new_user),
         dsl::grant_hash.eq(won.grant.as_ref().map(SecretHash::as_bytes)),

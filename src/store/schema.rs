@@ -155,5 +155,4 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(users, identities);
-diesel::allow_tables_to_appear_in_same_query!(challenges, guards);
-diesel::allow_tables_to_appear_in_same_query!(deliveries, identities, sessions);
+diesel::allow_tables_to_appear_in_same_query!(challenges, guards, identities, sessions);

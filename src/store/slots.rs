@@ -1,21 +1,24 @@
 //! The codes of a challenge as one column: they are only ever read and written together.
 
-use crate::domain::challenge::{NetworkTag, Slot, Slots};
+use crate::domain::challenge::{Carrier, Slot, Slots};
+use crate::domain::channel::Channel;
 use crate::domain::code::CodeHash;
 use crate::domain::ids::MessageId;
 use crate::domain::time::Timestamp;
 
-/// A slot is hash, `sent_at`, `expires_at` (big endian), network, and the message's id behind its length.
+/// A slot is hash, `sent_at`, `expires_at` (big endian), and each behind its length the message's id, its channel and
+/// the network.
 pub(super) fn encode(slots: &Slots) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(3 * 88);
+    let mut bytes = Vec::with_capacity(3 * 128);
     for slot in slots.iter() {
         bytes.extend_from_slice(slot.hash.as_bytes());
         bytes.extend_from_slice(&slot.sent_at.as_millis().to_be_bytes());
         bytes.extend_from_slice(&slot.expires_at.as_millis().to_be_bytes());
-        bytes.extend_from_slice(slot.network.as_bytes());
-        let message = slot.message.as_str().as_bytes();
-        bytes.push(u8::try_from(message.len()).unwrap_or(u8::MAX));
-        bytes.extend_from_slice(message);
+        let Carrier { message, channel, network } = &slot.carrier;
+        for text in [message.as_str(), channel.as_str(), network] {
+            bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+            bytes.extend_from_slice(text.as_bytes());
+        }
     }
     bytes
 }
@@ -27,17 +30,21 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Slots> {
         *bytes = tail;
         Some(*head)
     }
+    fn text(bytes: &mut &[u8]) -> Option<String> {
+        let [length] = take::<1>(bytes)?;
+        let (text, rest) = bytes.split_at_checked(usize::from(length))?;
+        *bytes = rest;
+        String::from_utf8(text.to_vec()).ok()
+    }
     let mut slots = Vec::new();
     while !bytes.is_empty() {
         let hash = CodeHash::from_bytes(&take::<{ CodeHash::BYTES }>(&mut bytes)?)?;
         let sent_at = Timestamp::from_millis(i64::from_be_bytes(take(&mut bytes)?));
         let expires_at = Timestamp::from_millis(i64::from_be_bytes(take(&mut bytes)?));
-        let network = NetworkTag::from_bytes(take(&mut bytes)?);
-        let [length] = take::<1>(&mut bytes)?;
-        let (message, rest) = bytes.split_at_checked(usize::from(length))?;
-        bytes = rest;
-        let message = MessageId::from_stored(String::from_utf8(message.to_vec()).ok()?);
-        slots.push(Slot { hash, message, sent_at, expires_at, network });
+        let message = MessageId::from_stored(text(&mut bytes)?);
+        let channel = Channel::parse(&text(&mut bytes)?)?;
+        let carrier = Carrier { message, channel, network: text(&mut bytes)? };
+        slots.push(Slot { hash, carrier, sent_at, expires_at });
     }
     Some(Slots::new(slots))
 }

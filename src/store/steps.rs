@@ -36,6 +36,11 @@ impl<'db> Once<'db> {
     pub fn within(db: &'db mut AnyConnection) -> Self {
         Self(db)
     }
+
+    /// For a statement that is no list.
+    pub(super) fn connection(self) -> &'db mut AnyConnection {
+        self.0
+    }
 }
 
 /// A statement about one row. Made by itself, or in a list.

@@ -1,18 +1,15 @@
 //! Users, and who holds which address.
 
-use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::beside::each_found;
 use super::connection::{AnyConnection, on_each};
-use super::deliveries::{self, Carried, fresh};
 use super::identities::known_as;
-use super::prepared::{changed_row, prepared};
-use super::schema::{identities, sessions, users};
+use super::prepared::changed_row;
+use super::schema::{identities, users};
 use super::steps::{Step, Steps, absence, change};
 use crate::domain::address::Address;
-use crate::domain::ids::{MessageId, UserId};
+use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 /// Whoever holds an address in a realm.
@@ -60,30 +57,16 @@ pub struct Known {
     pub has_sessions: bool,
 }
 
-/// What is known of an address, and the message that its code came with, if that code did not come back before.
-///
-/// # Errors
-/// The database's.
-pub fn known(
-    db: &mut AnyConnection,
-    realm: &str,
-    address: &str,
-    message: &MessageId,
-) -> Result<(Option<Known>, Option<Carried>), Error> {
-    type Row = (String, Option<String>, Option<i64>, bool);
-    let theirs = sessions::table
-        .filter(sessions::user_id.eq(identities::user_id))
-        .filter(sessions::ended_at.is_null());
-    let columns = (identities::user_id, identities::upstream_id, identities::last_login_at, exists(theirs));
-    let holder = identities::table.find((realm, address)).select(columns);
-    let found = each_found!(db, holder, fresh!(message));
-    let (known, carried): (Option<Row>, Option<deliveries::Row>) = found?;
-    let known = known.map(|(user, upstream_id, last_login_at, has_sessions)| Known {
-        holder: Holder::from((user, upstream_id)),
-        last_login_at: last_login_at.map(Timestamp::from_millis),
-        has_sessions,
-    });
-    Ok((known, carried.map(Carried::from)))
+/// [`Known`], but for the sessions.
+pub(super) type Row = (String, Option<String>, Option<i64>);
+type Columns = (identities::user_id, identities::upstream_id, identities::last_login_at);
+pub(super) const COLUMNS: Columns = (identities::user_id, identities::upstream_id, identities::last_login_at);
+
+impl Known {
+    pub(super) fn of((user, upstream_id, last_login_at): Row, has_sessions: bool) -> Self {
+        let holder = Holder::from((user, upstream_id));
+        Self { holder, last_login_at: last_login_at.map(Timestamp::from_millis), has_sessions }
+    }
 }
 
 /// Notes that the user of an address logs in with it, while it is theirs.

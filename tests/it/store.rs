@@ -2,6 +2,7 @@
 
 mod codes;
 mod group;
+mod notes;
 mod outage;
 mod pool;
 mod steps;

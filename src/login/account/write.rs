@@ -15,10 +15,10 @@ use crate::domain::limits::Rate;
 use crate::domain::session::{EndedWhy, Session};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
-use crate::store::deliveries::{self, Carried, NewDelivery, Status};
+use crate::store::deliveries::{self, NewDelivery, Status, Taker};
 use crate::store::grants::Consumption;
 use crate::store::identities::{self, Identity};
-use crate::store::steps::{Missed, Once};
+use crate::store::steps::{Missed, Once, Steps};
 use crate::store::{Abort, AnyConnection, budgets, guards, sessions, users};
 
 /// What a right code for a new address writes.
@@ -65,10 +65,10 @@ impl Change {
         db: &mut AnyConnection,
         spelled: &Spelled,
         now: Timestamp,
-    ) -> Result<(Done, Option<Carried>), Abort<Refusal>> {
+    ) -> Result<(Done, Option<Taker>), Abort<Refusal>> {
         let session = lock(db, &self.session, &self.user, now)?;
-        let carried = self.use_up(db, now)?;
-        Ok((self.hand_over(db, &session, spelled, now)?, carried))
+        let taker = self.use_up(db, now)?;
+        Ok((self.hand_over(db, &session, spelled, now)?, taker))
     }
 
     fn hand_over(
@@ -107,13 +107,12 @@ impl Change {
         Ok(Done::Changed(notice.flatten().map(tell)))
     }
 
-    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Option<Carried>, Abort<Refusal>> {
-        let carried = deliveries::carried(db, &self.right.message)?;
-        match self.right.use_up(&self.consumption, carried.as_ref(), now).run(Once::within(db)) {
-            Ok(()) => Ok(carried),
-            Err(Abort::Refused(Missed)) => Err(Abort::Refused(Refusal::Lost)),
-            Err(Abort::Failed(error)) => Err(Abort::Failed(error)),
-        }
+    fn use_up(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Option<Taker>, Abort<Refusal>> {
+        let used = self.right.use_up(Steps::new(), &self.consumption, Once::within(db), now);
+        used.map_err(|abort| match abort {
+            Abort::Refused(Missed) => Abort::Refused(Refusal::Lost),
+            Abort::Failed(error) => Abort::Failed(error),
+        })
     }
 
     /// Gives the user the address, where it is nobody's; or one's who has not used it for so long that it may have

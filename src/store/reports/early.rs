@@ -14,7 +14,7 @@ use super::{Named, Report, apply};
 use crate::domain::ids::MessageId;
 use crate::domain::time::Timestamp;
 use crate::store::connection::AnyConnection;
-use crate::store::deliveries::Status;
+use crate::store::deliveries::{Status, pending};
 use crate::store::prepared::found_its_row;
 use crate::store::schema::deliveries::dsl;
 
@@ -23,9 +23,8 @@ pub(super) fn keep(db: &mut AnyConnection, report: &Report, now: Timestamp) -> R
     let Named::Ours(id) = &report.message else { return Ok(false) };
     let Some(line) = write(report) else { return Ok(false) };
     // A gateway that goes on and on says nothing new.
-    let has_room =
-        sql::<Bool>("status = 'pending' AND (early_reports IS NULL OR length(early_reports) < 2000)");
-    let sending = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(has_room);
+    let has_room = sql::<Bool>("(early_reports IS NULL OR length(early_reports) < 2000)");
+    let sending = pending!(id).filter(has_room);
     let lines = case_when(dsl::early_reports.is_null(), (&line).into_sql::<Nullable<Text>>())
         .otherwise(dsl::early_reports.concat(&line));
     let change = (dsl::early_reports.eq(lines), dsl::reported_at.eq(now.as_millis()));
