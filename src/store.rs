@@ -97,7 +97,7 @@ enum Engine {
         readers: Box<Readers>,
     },
     Postgres {
-        pool: Arc<Pool>,
+        pool: Pool,
     },
 }
 
@@ -137,7 +137,7 @@ impl Store {
                     opened.map_err(|error| diesel::ConnectionError::BadConnection(told(error)))
                 };
                 migrate(&mut connect().map_err(|error| StoreError::Connect(error.to_string()))?)?;
-                Engine::Postgres { pool: Arc::new(Pool::new(config, connect)?) }
+                Engine::Postgres { pool: Pool::new(config, connect)? }
             }
         };
         Ok(Self { engine, deadline })
@@ -156,7 +156,7 @@ impl Store {
     {
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write(job, self.deadline).await,
-            Engine::Postgres { pool } => Arc::clone(pool).write(job).await,
+            Engine::Postgres { pool } => pool.write(job).await,
         }
     }
 
@@ -186,7 +186,7 @@ impl Store {
         let job = move |db: &mut AnyConnection| write(look(db)?, Once::within(db));
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write(job, self.deadline).await,
-            Engine::Postgres { pool } => Arc::clone(pool).write_once(job).await,
+            Engine::Postgres { pool } => pool.write_once(job).await,
         }
     }
 
@@ -199,7 +199,7 @@ impl Store {
         let job = move |db: &mut AnyConnection| job(db).map_err(Abort::<std::convert::Infallible>::Failed);
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write_detached(doing, job),
-            Engine::Postgres { pool } => Arc::clone(pool).write_detached(doing, job),
+            Engine::Postgres { pool } => pool.write_detached(doing, job),
         }
     }
 
@@ -215,7 +215,7 @@ impl Store {
             Engine::Postgres { pool } => {
                 let once = move |db: &mut AnyConnection| once(Once::within(db));
                 let job = move |db: &mut AnyConnection| job(db).map_err(Abort::<Missed>::Failed);
-                Arc::clone(pool).write_detached_once(doing, once, job);
+                pool.write_detached_once(doing, once, job);
             }
         }
     }
@@ -231,7 +231,7 @@ impl Store {
     {
         match &self.engine {
             Engine::Sqlite { readers, .. } => readers.read(query),
-            Engine::Postgres { pool } => Arc::clone(pool).read(query).await,
+            Engine::Postgres { pool } => pool.read(query).await,
         }
     }
 

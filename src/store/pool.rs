@@ -1,17 +1,16 @@
-//! PostgreSQL's connections, which blocking work takes turns on.
+//! PostgreSQL's connections, each with a thread of its own, which work off one line.
 //!
-//! Guarantees: waiting for a connection is asynchronous, bounded in number and in time; whoever gave up waiting is not
-//! served any more; a connection that failed unexpectedly is never used again. Whoever has a connection works off what
-//! waits: one thread hands over to another only where that would do nothing.
+//! Guarantees: waiting in line is asynchronous, bounded in number and in time; whoever gave up waiting is not served any
+//! more, and what nobody waits for is done however long that takes. A connection that failed unexpectedly is never used
+//! again. While the server cannot be reached nothing is taken out of the line.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use diesel::ConnectionError;
-use diesel::r2d2::{self, ManageConnection, PooledConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::{Abort, AnyConnection, StoreError, is_retryable};
@@ -21,81 +20,160 @@ use crate::telemetry::chain;
 /// Tries of one write that PostgreSQL rolled back for another's sake.
 const TRIES: usize = 4;
 
-type Connect = Box<dyn Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync>;
+/// Between two tries of one thread to connect.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// Work for whichever thread takes it.
-type Task = Box<dyn FnOnce(&mut Held<'_>) + Send>;
+/// A connection that nobody needed for so long is closed: what lies between us and the server may have forgotten it.
+const IDLE: Duration = Duration::from_mins(10);
+
+type Connect = dyn Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync;
 
 pub(super) struct Pool {
-    connections: r2d2::Pool<Manager>,
-    line: Mutex<Line>,
+    line: Arc<Line>,
     /// One permit for each that waits or works.
     queue: Arc<Semaphore>,
     queue_size: u32,
     deadline: Duration,
 }
 
+/// What waits for a connection.
 #[derive(Default)]
 struct Line {
+    state: Mutex<State>,
+    /// Something came, or nothing will come any more.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
     waiting: VecDeque<Task>,
-    /// Threads that work it off: as many as there are connections, at the most.
-    at_work: u32,
+    /// What the last try to connect met, unless that succeeded.
+    unreachable: Option<String>,
+    is_closed: bool,
 }
 
-struct Manager(Connect);
-
-/// A pooled connection, and whether it may be used again.
-struct Pooled {
-    connection: AnyConnection,
-    broken: bool,
+/// Work for whichever thread takes it.
+struct Task {
+    /// Set when it is begun, or given up. None: nobody waits for it.
+    is_decided: Option<Arc<AtomicBool>>,
+    /// Gives the connection back where it may be used again.
+    run: Box<dyn FnOnce(AnyConnection) -> Option<AnyConnection> + Send>,
 }
 
-/// The connection of a thread that works, once it needed one.
-struct Held<'pool> {
-    pool: &'pool r2d2::Pool<Manager>,
-    pooled: Option<PooledConnection<Manager>>,
+/// What a thread is to do.
+enum Next {
+    Task(Task),
+    /// Nothing, for long.
+    Idle,
+    Closed,
 }
 
-impl Held<'_> {
-    fn run<T>(
-        &mut self,
-        work: impl FnOnce(&mut AnyConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut pooled = match self.pooled.take() {
-            Some(pooled) => pooled,
-            None => self.pool.get().map_err(|error| StoreError::Connect(error.to_string()))?,
-        };
-        let done = catch_unwind(AssertUnwindSafe(|| work(&mut pooled.connection)));
-        let done = done.unwrap_or(Err(StoreError::Panicked));
-        pooled.broken = done.is_err();
-        if !pooled.broken {
-            self.pooled = Some(pooled);
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Task) {
+        let mut state = self.state();
+        if !state.is_closed {
+            state.waiting.push_back(task);
+            drop(state);
+            self.changed.notify_one();
         }
-        done
+    }
+
+    /// Waits until something waits. False: it is closed.
+    fn has_any(&self) -> bool {
+        let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
+        let state = self.changed.wait_while(self.state(), is_empty).unwrap_or_else(PoisonError::into_inner);
+        !state.is_closed
+    }
+
+    fn next(&self) -> Next {
+        let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
+        let waited = self.changed.wait_timeout_while(self.state(), IDLE, is_empty);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.waiting.pop_front() {
+            _ if state.is_closed => Next::Closed,
+            Some(task) => Next::Task(task),
+            None => Next::Idle,
+        }
+    }
+
+    fn reached(&self) {
+        if self.state().unreachable.take().is_some() {
+            tracing::info!("the database can be reached again");
+        }
+    }
+
+    /// Notes why, and lets some time pass. Whoever gave up meanwhile makes room.
+    fn missed(&self, why: &str) {
+        let mut state = self.state();
+        if state.unreachable.replace(why.to_owned()).is_none() {
+            tracing::error!(error = why, "cannot connect to the database");
+        }
+        let is_open = |state: &mut State| !state.is_closed;
+        let waited = self.changed.wait_timeout_while(state, PAUSE, is_open);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting.retain(|task| !task.is_given_up());
+    }
+
+    /// Why somebody waited in vain.
+    fn why_late(&self) -> StoreError {
+        self.state().unreachable.clone().map_or(StoreError::Overloaded, StoreError::Connect)
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.changed.notify_all();
+        // Not under the lock: whoever waits for it is woken.
+        drop(waiting);
     }
 }
 
-impl std::fmt::Debug for Manager {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Manager")
+impl Task {
+    fn is_given_up(&self) -> bool {
+        self.is_decided.as_ref().is_some_and(|is_decided| is_decided.load(Ordering::Relaxed))
     }
 }
 
-impl ManageConnection for Manager {
-    type Connection = Pooled;
-    type Error = ConnectionError;
-
-    fn connect(&self) -> Result<Pooled, ConnectionError> {
-        Ok(Pooled { connection: (self.0)()?, broken: false })
+/// A thread's life: it connects when there is something to do, and does that.
+fn work_off(line: &Line, connect: &Connect) {
+    let mut connection = None;
+    loop {
+        let db = match connection.take() {
+            Some(db) => db,
+            None if !line.has_any() => return,
+            None => match connect() {
+                Ok(db) => {
+                    line.reached();
+                    db
+                }
+                Err(error) => {
+                    line.missed(&error.to_string());
+                    continue;
+                }
+            },
+        };
+        connection = match line.next() {
+            Next::Task(task) => (task.run)(db),
+            Next::Idle => None,
+            Next::Closed => return,
+        };
     }
+}
 
-    fn is_valid(&self, pooled: &mut Pooled) -> Result<(), ConnectionError> {
-        pooled.connection.execute("SELECT 1").map_err(ConnectionError::CouldntSetupConfiguration)
-    }
-
-    fn has_broken(&self, pooled: &mut Pooled) -> bool {
-        pooled.broken
-    }
+/// Does it over a connection, which is given back where nothing failed.
+fn over<T>(
+    mut db: AnyConnection,
+    work: impl FnOnce(&mut AnyConnection) -> Result<T, StoreError>,
+) -> (Result<T, StoreError>, Option<AnyConnection>) {
+    let done = catch_unwind(AssertUnwindSafe(|| work(&mut db))).unwrap_or(Err(StoreError::Panicked));
+    let kept = done.is_ok().then_some(db);
+    (done, kept)
 }
 
 impl Pool {
@@ -103,27 +181,26 @@ impl Pool {
     where
         C: Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync + 'static,
     {
-        let size = config.connections;
-        let connections = r2d2::Pool::builder()
-            .max_size(size)
-            .min_idle(Some(1))
-            // A broken connection is found by its first statement; asking each time costs a round trip.
-            .test_on_check_out(false)
-            .connection_timeout(config.deadline)
-            .build(Manager(Box::new(connect)))
-            .map_err(|error| StoreError::Connect(error.to_string()))?;
         let count = |number: u32| usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS);
-        let queue_size = size.saturating_add(config.queue);
-        Ok(Self {
-            connections,
-            line: Mutex::default(),
+        let queue_size = config.connections.saturating_add(config.queue);
+        let pool = Self {
+            line: Arc::default(),
             queue: Arc::new(Semaphore::new(count(queue_size))),
             queue_size,
             deadline: config.deadline,
-        })
+        };
+        let connect: Arc<Connect> = Arc::new(connect);
+        for n in 0..config.connections {
+            let (line, connect) = (Arc::clone(&pool.line), Arc::clone(&connect));
+            std::thread::Builder::new()
+                .name(format!("store-{n}"))
+                .spawn(move || work_off(&line, &*connect))
+                .map_err(|error| StoreError::Connect(error.to_string()))?;
+        }
+        Ok(pool)
     }
 
-    pub(super) async fn read<T, F>(self: Arc<Self>, query: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<T, diesel::result::Error> + Send + 'static,
@@ -131,32 +208,29 @@ impl Pool {
         let run = move |db: &mut AnyConnection| {
             query(db).map_err(|source| StoreError::Database { doing: "reading", source })
         };
-        let place = self.place()?;
-        self.on_a_connection(place, run).await
+        self.on_a_connection(run).await
     }
 
-    pub(super) async fn write<T, R, F>(self: Arc<Self>, job: F) -> Result<Result<T, R>, StoreError>
+    pub(super) async fn write<T, R, F>(&self, job: F) -> Result<Result<T, R>, StoreError>
     where
         T: Send + 'static,
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
     {
-        let place = self.place()?;
-        self.on_a_connection(place, move |db| in_transaction(db, &job)).await
+        self.on_a_connection(move |db| in_transaction(db, &job)).await
     }
 
     /// For a job that is one statement.
-    pub(super) async fn write_once<T, R, F>(self: Arc<Self>, job: F) -> Result<Result<T, R>, StoreError>
+    pub(super) async fn write_once<T, R, F>(&self, job: F) -> Result<Result<T, R>, StoreError>
     where
         T: Send + 'static,
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
     {
-        let place = self.place()?;
-        self.on_a_connection(place, move |db| again_where_lost(db, &job, |db, job| settle(job(db)))).await
+        self.on_a_connection(move |db| again_where_lost(db, &job, |db, job| settle(job(db)))).await
     }
 
-    pub(super) fn write_detached<R, F>(self: Arc<Self>, doing: &'static str, job: F)
+    pub(super) fn write_detached<R, F>(&self, doing: &'static str, job: F)
     where
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
@@ -165,7 +239,7 @@ impl Pool {
     }
 
     /// `once` is one statement; where it is refused, `job` is done.
-    pub(super) fn write_detached_once<R, O, F>(self: Arc<Self>, doing: &'static str, once: O, job: F)
+    pub(super) fn write_detached_once<R, O, F>(&self, doing: &'static str, once: O, job: F)
     where
         R: Send + 'static,
         O: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
@@ -177,28 +251,28 @@ impl Pool {
         });
     }
 
-    fn detach<R, W>(self: Arc<Self>, doing: &'static str, write: W)
+    /// Nothing of it is left to the runtime of whoever asks, which may end before the store does.
+    fn detach<R, W>(&self, doing: &'static str, write: W)
     where
         R: Send + 'static,
         W: FnOnce(&mut AnyConnection) -> Result<Result<(), R>, StoreError> + Send + 'static,
     {
-        // The place is taken now and not by the task, so that closing waits for it.
+        let span = tracing::Span::current();
+        let lost = move |error| tracing::warn!(error = chain(&error), doing, "a write was lost");
         let place = match self.place() {
             Ok(place) => place,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), doing, "a write was lost");
-                return;
-            }
+            Err(error) => return lost(error),
         };
-        let span = tracing::Span::current();
-        tokio::spawn(async move {
-            let done = self.on_a_connection(place, write).await;
+        let run = move |db: AnyConnection| {
+            let _in = span.enter();
+            let (done, kept) = over(db, write);
             if let Err(error) = done {
-                span.in_scope(|| {
-                    tracing::warn!(error = chain(&error), doing, "a write was lost");
-                });
+                lost(error);
             }
-        });
+            drop(place);
+            kept
+        };
+        self.line.push(Task { is_decided: None, run: Box::new(run) });
     }
 
     /// Waits for everything that was handed over; nothing more is taken.
@@ -207,65 +281,32 @@ impl Pool {
         self.queue.close();
     }
 
-    async fn on_a_connection<T, F>(
-        self: Arc<Self>,
-        place: OwnedSemaphorePermit,
-        run: F,
-    ) -> Result<T, StoreError>
+    async fn on_a_connection<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
     {
+        let place = self.place()?;
         let (reply, mut answer) = oneshot::channel();
         let is_decided = Arc::new(AtomicBool::new(false));
         let (decided, span) = (Arc::clone(&is_decided), tracing::Span::current());
-        let deadline = self.deadline;
-        self.take_on(Box::new(move |held: &mut Held<'_>| {
+        let run = move |db: AnyConnection| {
             // Either it is begun or it is given up, never both.
             if reply.is_closed() || decided.swap(true, Ordering::Relaxed) {
-                return;
+                return Some(db);
             }
-            let done = held.run(|db| span.in_scope(|| run(db)));
+            let (done, kept) = over(db, |db| span.in_scope(|| work(db)));
             drop(place);
             let _ = reply.send(done);
-        }));
-        let done = match tokio::time::timeout(deadline, &mut answer).await {
+            kept
+        };
+        self.line.push(Task { is_decided: Some(Arc::clone(&is_decided)), run: Box::new(run) });
+        let done = match tokio::time::timeout(self.deadline, &mut answer).await {
             Ok(done) => done,
             Err(_elapsed) if is_decided.swap(true, Ordering::Relaxed) => answer.await,
-            Err(_elapsed) => return Err(StoreError::Overloaded),
+            Err(_elapsed) => return Err(self.line.why_late()),
         };
         done.unwrap_or(Err(StoreError::Closed))
-    }
-
-    fn take_on(self: Arc<Self>, task: Task) {
-        let mut line = self.line();
-        line.waiting.push_back(task);
-        if line.at_work < self.connections.max_size() {
-            line.at_work += 1;
-            drop(line);
-            tokio::task::spawn_blocking(move || self.work_off());
-        }
-    }
-
-    fn work_off(&self) {
-        let mut held = Held { pool: &self.connections, pooled: None };
-        while let Some(task) = self.next() {
-            task(&mut held);
-        }
-    }
-
-    /// None: there is nothing to do, and whoever asked is not at work any more.
-    fn next(&self) -> Option<Task> {
-        let mut line = self.line();
-        let task = line.waiting.pop_front();
-        if task.is_none() {
-            line.at_work -= 1;
-        }
-        task
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -273,6 +314,12 @@ impl Pool {
             TryAcquireError::NoPermits => StoreError::Overloaded,
             TryAcquireError::Closed => StoreError::Closed,
         })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.line.close();
     }
 }
 

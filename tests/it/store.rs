@@ -275,3 +275,18 @@ on_both! {
         assert_eq!(database.count("notes"), 100);
     }
 }
+
+on_both! {
+    async fn what_nobody_waits_for_is_written_though_the_runtime_that_asked_has_ended(database) {
+        let store = Arc::new(open(&database));
+        let asking = Arc::clone(&store);
+        let ask = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let _inside = runtime.enter();
+            asking.write_detached("noting", |db| add(db, 1));
+        };
+        tokio::task::spawn_blocking(ask).await.expect("no panic");
+        store.close().await;
+        assert_eq!(notes(&database), ["1"]);
+    }
+}

@@ -31,12 +31,18 @@ pub fn is_here() -> bool {
 
 /// The URL of a new, empty database.
 pub fn fresh_database() -> String {
-    let server = server().expect("is_here() was asked before");
     let name = format!("latchkey_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
-    let mut connection =
-        PgConnection::establish(&server.url.replace("{}", "postgres")).expect("the server answers");
-    diesel::sql_query(format!("CREATE DATABASE {name}")).execute(&mut connection).expect("a database");
-    server.url.replace("{}", &name)
+    diesel::sql_query(format!("CREATE DATABASE {name}")).execute(&mut admin()).expect("a database");
+    url(&name)
+}
+
+/// A connection beside all databases that are tested on.
+pub fn admin() -> PgConnection {
+    PgConnection::establish(&url("postgres")).expect("the server answers")
+}
+
+fn url(name: &str) -> String {
+    server().expect("is_here() was asked before").url.replace("{}", name)
 }
 
 fn server() -> Option<&'static Server> {

@@ -195,3 +195,30 @@ async fn a_statement_that_waits_for_a_lock_is_given_up_at_the_deadline() {
     note(&store, 2).await.expect("written").expect("accepted");
     assert_eq!(notes(&database), ["2"]);
 }
+
+#[tokio::test]
+async fn while_there_is_no_connection_one_is_told_why_and_what_nobody_waits_for_waits() {
+    let Some(database) = database() else { return };
+    let hasty = Duration::from_millis(300);
+    let single = config::Database { connections: 1, deadline: hasty, ..settings(&database) };
+    let store = open_with(&database, &single);
+    let name = database.texts("SELECT current_database()::text AS t").concat();
+    let mut admin = postgres::admin();
+    let mut let_in = |allowed: bool| {
+        let alter = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+        sql_query(alter).execute(&mut admin).expect("an owner may");
+    };
+    note(&store, 1).await.expect("written").expect("accepted");
+    kill_all_connections(&database);
+    let_in(false);
+    assert!(matches!(note(&store, 2).await, Err(StoreError::Database { .. })), "it was lost while it ran");
+    store.write_detached("noting", |db| add(db, 3));
+    let Err(StoreError::Connect(why)) = note(&store, 4).await else { panic!("there is no connection") };
+    assert!(why.contains("not currently accepting connections"), "{why}");
+    let_in(true);
+    while database.count("notes") < 2 {
+        tokio::task::yield_now().await;
+    }
+    note(&store, 5).await.expect("written").expect("accepted");
+    assert_eq!(notes(&database), ["1", "3", "5"]);
+}
