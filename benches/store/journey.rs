@@ -172,12 +172,11 @@ impl Login {
         };
         let about = Subject { user: Some(self.user.as_str()), ..self.about() };
         let steps = users::make(REALM, self.address.as_str(), &self.user, None, self.now)
-            .must(deliveries::verify(&self.message, self.now))
             .must(grants::consume(&self.challenge, &consumption, self.now))
             .must(audit::recording(Event::CodeConsumed, about, self.now))
             .may(guards::open(REALM, self.address.as_str()))
             .may(budgets::credit_network(self.from(), unverified(), self.now));
-        deliveries::verified(steps, once, &self.message).map(|_| ())
+        deliveries::taken_beside(steps, once, &self.message).map(|_| ())
     }
 
     fn minted(&self, once: Once<'_>) -> Done {

@@ -306,10 +306,10 @@ impl RightCode {
             address: Some(self.address.as_str()),
             challenge: Some(self.challenge.as_str()),
             user: Some(consumption.user.as_str()),
-            ..Subject::default()
+            detail: Some(message.as_str()),
+            network: None,
         };
         let mut steps = arrived
-            .must(deliveries::verify(message, now))
             .must(grants::consume(&self.challenge, consumption, now))
             .must(audit::recording(Event::CodeConsumed, about, now))
             .may(guards::open(&self.realm, self.address.as_str()))
@@ -317,6 +317,6 @@ impl RightCode {
         if let Some(site) = site_of(network) {
             steps = steps.may(budgets::credit_network(network_key(&site), self.credit.tenfold(), now));
         }
-        deliveries::verified(steps, once, message)
+        deliveries::taken_beside(steps, once, message)
     }
 }

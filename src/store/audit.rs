@@ -22,7 +22,7 @@ pub enum Event {
     GuessCounted,
     /// The guess that reached the cap.
     GuardAtCap,
-    /// A right code was consumed.
+    /// A right code was consumed: that of the message in the detail.
     CodeConsumed,
     /// A token was minted.
     TokenMinted,

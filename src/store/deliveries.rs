@@ -219,20 +219,18 @@ pub fn failed_providers(db: &mut AnyConnection, challenge: &ChallengeId) -> Resu
 /// The provider that took a message, and its own id for it.
 pub type Taker = (String, Option<String>);
 
-/// Notes that the code of a message came back, once. [`verified`] makes it.
-pub fn verify(id: &MessageId, now: Timestamp) -> Step<'_> {
-    let fresh = dsl::deliveries.filter(dsl::id.eq(id.as_str())).filter(dsl::verified_at.is_null());
-    change!(diesel::update(fresh).set(dsl::verified_at.eq(now.as_millis()))).keeping("provider, provider_id")
-}
-
-/// Makes steps of which one is [`verify`] of this message; who took it, as far as that is noted.
+/// Makes steps; who took this message, as far as that is noted.
 ///
 /// # Errors
 /// [`Missed`], or the database's.
-pub fn verified(steps: Steps<'_>, once: Once<'_>, id: &MessageId) -> Result<Option<Taker>, Abort<Missed>> {
+pub fn taken_beside(
+    steps: Steps<'_>,
+    once: Once<'_>,
+    id: &MessageId,
+) -> Result<Option<Taker>, Abort<Missed>> {
     type Types = (Nullable<Text>, Nullable<Text>);
     let taker = dsl::deliveries.find(id.as_str()).select((dsl::provider, dsl::provider_id));
-    let (provider, provider_id): (Option<String>, Option<String>) =
-        steps.run_kept::<Types, _>(once, |c| prepared!(taker).get_result(c))?;
-    Ok(provider.map(|provider| (provider, provider_id)))
+    let found: Option<(Option<String>, Option<String>)> =
+        steps.run_beside::<Types, _>(once, taker, |c| prepared!(taker).get_result(c))?;
+    Ok(found.and_then(|(provider, provider_id)| Some((provider?, provider_id))))
 }

@@ -64,7 +64,6 @@ diesel::table! {
         created_at -> BigInt,
         deadline_at -> BigInt,
         updated_at -> BigInt,
-        verified_at -> Nullable<BigInt>,
         locale -> Text,
         resend_of -> Nullable<Text>,
         due_at -> Nullable<BigInt>,

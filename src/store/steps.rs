@@ -232,7 +232,9 @@ impl<'a> Steps<'a> {
         let Once(db) = once;
         match db {
             AnyConnection::Sqlite(c) => self.run_each(c),
-            AnyConnection::Postgres(c) if self.0.len() > 1 => self.run_as_one::<Integer, i32>(c).map(|_| ()),
+            AnyConnection::Postgres(c) if self.0.len() > 1 => {
+                self.run_as_one::<Integer, i32>(c, None).map(|_| ())
+            }
             // One of its own needs no list around it.
             AnyConnection::Postgres(_) => {
                 for step in self.0 {
@@ -261,7 +263,31 @@ impl<'a> Steps<'a> {
                 self.run_each(c)?;
                 Ok(again(c)?)
             }
-            AnyConnection::Postgres(c) => self.run_as_one::<ST, T>(c),
+            AnyConnection::Postgres(c) => self.run_as_one::<ST, T>(c, None),
+        }
+    }
+
+    /// Makes them, and gives what `look` finds at the same time, if anything; on SQLite `see` does that.
+    pub(super) fn run_beside<ST, T>(
+        self,
+        once: Once<'_>,
+        look: impl QueryFragment<Pg> + 'a,
+        see: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<Option<T>, Abort<Missed>>
+    where
+        Together<'a, ST>: diesel::query_dsl::LoadQuery<'a, PgConnection, T>,
+    {
+        let Once(db) = once;
+        match db {
+            AnyConnection::Sqlite(c) => {
+                self.run_each(c)?;
+                Ok(see(c).optional()?)
+            }
+            AnyConnection::Postgres(c) => match self.run_as_one::<ST, T>(c, Some(Box::new(look))) {
+                // What is looked for is not there; the steps were made.
+                Err(Abort::Failed(Error::NotFound)) => Ok(None),
+                done => done.map(Some),
+            },
         }
     }
 
@@ -274,11 +300,11 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    fn run_as_one<ST, T>(self, db: &mut PgConnection) -> Result<T, Abort<Missed>>
+    fn run_as_one<ST, T>(self, db: &mut PgConnection, look: Option<Look<'a>>) -> Result<T, Abort<Missed>>
     where
         Together<'a, ST>: diesel::query_dsl::LoadQuery<'a, PgConnection, T>,
     {
-        let together = Together { steps: self.0, row: PhantomData };
+        let together = Together { steps: self.0, look, row: PhantomData };
         together
             .get_result(db)
             .map_err(|error| if is_missed(&error) { Abort::Refused(Missed) } else { Abort::Failed(error) })
@@ -290,9 +316,13 @@ fn is_missed(error: &Error) -> bool {
         if info.constraint_name() == Some(FOUND))
 }
 
+type Look<'a> = Box<dyn QueryFragment<Pg> + 'a>;
+
 /// Steps as one statement of PostgreSQL.
 pub(super) struct Together<'a, ST> {
     steps: Vec<Step<'a>>,
+    /// What is looked for beside them.
+    look: Option<Look<'a>>,
     row: PhantomData<ST>,
 }
 
@@ -308,9 +338,15 @@ impl<ST> QueryFragment<Pg> for Together<'_, ST> {
             pass.push_sql(step.kept.unwrap_or("1"));
             pass.push_sql(")");
         }
-        match self.steps.iter().position(|step| step.kept.is_some()) {
-            Some(kept) => pass.push_sql(&format!(" SELECT s{kept}.* FROM s{kept} WHERE (")),
-            None => pass.push_sql(" SELECT 1 WHERE ("),
+        // The condition is about none of these rows, and so it is asked before any of them is looked for.
+        match (&self.look, self.steps.iter().position(|step| step.kept.is_some())) {
+            (Some(look), _) => {
+                pass.push_sql(" SELECT seen.* FROM (");
+                look.walk_ast(pass.reborrow())?;
+                pass.push_sql(") AS seen WHERE (");
+            }
+            (None, Some(kept)) => pass.push_sql(&format!(" SELECT s{kept}.* FROM s{kept} WHERE (")),
+            (None, None) => pass.push_sql(" SELECT 1 WHERE ("),
         }
         // AND asks from left to right, and a step is made where it is first asked for. What nobody asks for is made
         // at the end.

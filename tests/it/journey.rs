@@ -23,7 +23,7 @@ on_both! {
         let told = ["code.sent", "guess.counted", "code.consumed", "token.minted", "session.started"];
         assert_eq!(database.texts(events), told);
         assert_eq!(database.texts("SELECT status AS t FROM deliveries"), ["accepted"]);
-        assert_eq!(database.number("SELECT count(*) AS n FROM deliveries WHERE verified_at IS NOT NULL"), 1);
+        assert_eq!(database.number("SELECT count(*) AS n FROM audit a JOIN deliveries d ON a.detail = d.id WHERE a.event = 'code.consumed'"), 1);
     }
 }
 

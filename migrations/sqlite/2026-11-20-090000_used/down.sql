@@ -1,0 +1,1 @@
+ALTER TABLE deliveries ADD COLUMN verified_at BIGINT;
