@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use diesel::{RunQueryDsl, sql_query};
 use futures_util::future::join_all;
+use latchkey::domain::ids::MessageId;
 use latchkey::domain::limits::Rate;
 use latchkey::store::audit::{self, Event, Subject};
 use latchkey::store::steps::{Missed, Once, Steps};
-use latchkey::store::{Abort, AnyConnection, Store, budgets, guards};
+use latchkey::store::{Abort, AnyConnection, Store, budgets, deliveries, guards};
 
 use super::settings;
 use crate::harness::app::now;
@@ -81,6 +82,34 @@ on_both! {
         };
         assert!(store.write_once(spend).await.is_err());
         assert_eq!(database.count("audit"), 0);
+        store.close().await;
+    }
+}
+
+on_both! {
+    async fn what_is_looked_for_beside_a_list_may_be_missing_and_its_guards_may_not(database) {
+        let store = Store::open(&settings(&database)).expect("the database");
+        database.execute(
+            "INSERT INTO deliveries (id, challenge_id, address, channel, network, status, provider, created_at, \
+             deadline_at, updated_at, locale) \
+             VALUES ('msg_1', 'ch_1', '+18005551234', 'sms', '192.0.2.1', 'accepted', 'quick', 1, 1, 1, 'en')",
+        );
+        let look = |id: &'static str, is_missing: bool| {
+            let id = MessageId::from_stored(id.to_owned());
+            store.write_once(move |once| {
+                let missing = is_missing.then(|| guards::open("chat", "+18005551234"));
+                let steps = missing.into_iter().fold(recorded(), Steps::must);
+                deliveries::taken_beside(steps, once, &id)
+            })
+        };
+        let quick = Some(("quick".to_owned(), None));
+        assert_eq!(look("msg_1", false).await.expect("the store answers"), Ok(quick));
+        assert_eq!(look("msg_2", false).await.expect("the store answers"), Ok(None), "made all the same");
+        assert_eq!(database.count("audit"), 2);
+        for id in ["msg_1", "msg_2"] {
+            assert_eq!(look(id, true).await.expect("the store answers"), Err(Missed));
+        }
+        assert_eq!(database.count("audit"), 2);
         store.close().await;
     }
 }
