@@ -92,8 +92,8 @@ impl Login {
         known: Option<Known>,
         now: Timestamp,
     ) -> Result<Result<Done, Missed>, LoginError> {
-        if let Some((holder, is_new_user)) = acceptance.arrival().plainly(known.as_ref(), self.accounts, now)
-        {
+        let plainly = acceptance.arrival().plainly(known.as_ref(), acceptance.rules, now);
+        if let Some((holder, is_new_user)) = plainly {
             let writing = Arc::clone(acceptance);
             let consumption = acceptance.consumption_for(&holder, is_new_user);
             let write = move |once: Once<'_>| writing.write_plainly(&consumption, once, now);

@@ -40,13 +40,17 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Line {
     state: Mutex<State>,
-    /// Something came, or nothing will come any more.
-    changed: Condvar,
+    /// Wakes a thread that has a connection, and nothing to do.
+    ready: Condvar,
+    /// Wakes one that has none.
+    spare: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Task>,
+    /// Threads that have a connection, and nothing to do.
+    idle: usize,
     /// What the last try to connect met, unless that succeeded.
     unreachable: Option<String>,
     is_closed: bool,
@@ -77,22 +81,25 @@ impl Line {
         let mut state = self.state();
         if !state.is_closed {
             state.waiting.push_back(task);
-            drop(state);
-            self.changed.notify_one();
+            // Nobody who has yet to connect is woken for what a connection is there for: that may take long, or fail.
+            if state.waiting.len() <= state.idle { self.ready.notify_one() } else { self.spare.notify_one() }
         }
     }
 
     /// Waits until something waits. False: it is closed.
     fn has_any(&self) -> bool {
         let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
-        let state = self.changed.wait_while(self.state(), is_empty).unwrap_or_else(PoisonError::into_inner);
+        let state = self.spare.wait_while(self.state(), is_empty).unwrap_or_else(PoisonError::into_inner);
         !state.is_closed
     }
 
     fn next(&self) -> Next {
         let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
-        let waited = self.changed.wait_timeout_while(self.state(), IDLE, is_empty);
+        let mut state = self.state();
+        state.idle += 1;
+        let waited = self.ready.wait_timeout_while(state, IDLE, is_empty);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
         match state.waiting.pop_front() {
             _ if state.is_closed => Next::Closed,
             Some(task) => Next::Task(task),
@@ -101,8 +108,12 @@ impl Line {
     }
 
     fn reached(&self) {
-        if self.state().unreachable.take().is_some() {
+        let mut state = self.state();
+        if state.unreachable.take().is_some() {
             tracing::info!("the database can be reached again");
+        }
+        if state.waiting.len() > 1 {
+            self.spare.notify_one();
         }
     }
 
@@ -113,7 +124,7 @@ impl Line {
             tracing::error!(error = why, "cannot connect to the database");
         }
         let is_open = |state: &mut State| !state.is_closed;
-        let waited = self.changed.wait_timeout_while(state, PAUSE, is_open);
+        let waited = self.spare.wait_timeout_while(state, PAUSE, is_open);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting.retain(|task| !task.is_given_up());
     }
@@ -128,7 +139,8 @@ impl Line {
         state.is_closed = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        self.changed.notify_all();
+        self.ready.notify_all();
+        self.spare.notify_all();
         // Not under the lock: whoever waits for it is woken.
         drop(waiting);
     }

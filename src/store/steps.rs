@@ -257,14 +257,7 @@ impl<'a> Steps<'a> {
     where
         Together<'a, ST>: diesel::query_dsl::LoadQuery<'a, PgConnection, T>,
     {
-        let Once(db) = once;
-        match db {
-            AnyConnection::Sqlite(c) => {
-                self.run_each(c)?;
-                Ok(again(c)?)
-            }
-            AnyConnection::Postgres(c) => self.run_as_one::<ST, T>(c, None),
-        }
+        self.run_seeing(once, None, again)
     }
 
     /// Makes them, and gives what `look` finds at the same time, if anything; on SQLite `see` does that.
@@ -277,17 +270,29 @@ impl<'a> Steps<'a> {
     where
         Together<'a, ST>: diesel::query_dsl::LoadQuery<'a, PgConnection, T>,
     {
+        match self.run_seeing(once, Some(Box::new(look)), see) {
+            // The steps were made: none of them ends like this.
+            Err(Abort::Failed(Error::NotFound)) => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
+    fn run_seeing<ST, T>(
+        self,
+        once: Once<'_>,
+        look: Option<Look<'a>>,
+        see: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T, Abort<Missed>>
+    where
+        Together<'a, ST>: diesel::query_dsl::LoadQuery<'a, PgConnection, T>,
+    {
         let Once(db) = once;
         match db {
             AnyConnection::Sqlite(c) => {
                 self.run_each(c)?;
-                Ok(see(c).optional()?)
+                Ok(see(c)?)
             }
-            AnyConnection::Postgres(c) => match self.run_as_one::<ST, T>(c, Some(Box::new(look))) {
-                // What is looked for is not there; the steps were made.
-                Err(Abort::Failed(Error::NotFound)) => Ok(None),
-                done => done.map(Some),
-            },
+            AnyConnection::Postgres(c) => self.run_as_one::<ST, T>(c, look),
         }
     }
 

@@ -222,3 +222,22 @@ async fn while_there_is_no_connection_one_is_told_why_and_what_nobody_waits_for_
     note(&store, 5).await.expect("written").expect("accepted");
     assert_eq!(notes(&database), ["1", "3", "5"]);
 }
+
+#[tokio::test]
+async fn the_one_connection_that_there_is_serves_all_while_no_other_can_be_made() {
+    let Some(database) = database() else { return };
+    let few = config::Database { connections: 3, deadline: Duration::from_secs(2), ..settings(&database) };
+    let store = open_with(&database, &few);
+    note(&store, 0).await.expect("written").expect("accepted");
+    let name = database.texts("SELECT current_database()::text AS t").concat();
+    let let_in = |allowed: bool| {
+        let alter = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+        sql_query(alter).execute(&mut postgres::admin()).expect("an owner may");
+    };
+    let_in(false);
+    for n in 1..20 {
+        assert!(matches!(note(&store, n).await, Ok(Ok(()))), "{n}");
+    }
+    let_in(true);
+    assert_eq!(database.count("notes"), 20);
+}
