@@ -4,11 +4,12 @@
 //! repeats nothing by itself; no answer is read beyond its cap; and no error text holds a URL, a header
 //! or a body, because any of them may hold a secret.
 //!
-//! Below it is what describes a call as data, for gateways and for chat backends alike: `template`, `body` and
-//! `request` make it, `pointer` looks into the answer, `redact` keeps secrets out of what people read;
+//! Below it is what describes a call as data, for gateways and for chat backends alike: `template` (with `calls`),
+//! `body` and `request` make it, `pointer` looks into the answer, `redact` keeps secrets out of what people read;
 //! `shared` keeps what is fetched once for all calls.
 
 pub(crate) mod body;
+mod calls;
 pub(crate) mod pointer;
 pub(crate) mod redact;
 pub(crate) mod request;

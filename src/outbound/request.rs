@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use minijinja::value::Value as Filled;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -38,6 +40,9 @@ pub(crate) struct RequestTemplate {
     body: Body,
 }
 
+/// Headers that say where a request goes and where it ends.
+const FRAMING: [HeaderName; 4] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
+
 /// What leaves.
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -60,6 +65,10 @@ impl RequestTemplate {
         for (name, value) in described {
             let key = format!("{headers_key}.{name}");
             let parsed = name.parse().map_err(|_bad| LoadError::new(&key, "this is no header's name"))?;
+            if FRAMING.contains(&parsed) {
+                let fix = "it follows from the URL and the body, and is written by itself: remove it";
+                return Err(LoadError::new(&key, fix));
+            }
             headers.push((parsed, templates.compile(&key, value)?));
         }
         let (url_key, url) = what.url;

@@ -1,7 +1,7 @@
 //! The templates in a description of a call.
 //!
-//! Guarantees: a template is compiled when its description is loaded; a name that nothing has is refused then, and
-//! never an empty text later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in
+//! Guarantees: a template is compiled when its description is loaded; a name, a filter or a test that nothing has is
+//! refused then, and never an empty text or a failure later. There are expressions only, no statements; each has fuel. In a URL whatever is filled in
 //! is escaped, but for the base URL. Nothing that is filled in is read as a template.
 
 use std::collections::BTreeSet;
@@ -12,10 +12,15 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::calls::{self, Call};
+
 /// Instructions: a hundred times what a leaf needs, and over in a moment.
 const FUEL: u64 = 10_000;
 /// What the template of a typed leaf leaves its value in.
 const RESULT: &str = "result";
+/// What [`engine`] knows.
+const FILTERS: [&str; 8] = ["digits", "int", "trunc", "path", "b64", "hex", "ucs2hex", "json"];
+const TESTS: [&str; 2] = ["startingwith", "endingwith"];
 /// RFC 3986 §2.3: all that is not unreserved is escaped.
 pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -107,6 +112,7 @@ impl Templates {
     pub(crate) fn compile(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         let expression =
             sole_expression(source).filter(|inner| self.text.compile_expression_owned(*inner).is_ok());
+        check_calls(key, &calls::in_text(source))?;
         if let Some(inner) = expression {
             let source = format!("{{% set {RESULT} = ({inner}) %}}");
             let typed = self.add(key, &source, Kind::Typed)?;
@@ -119,12 +125,14 @@ impl Templates {
     /// What `{{ … }}` would hold, alone.
     pub(crate) fn compile_condition(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         check_statements(key, source)?;
+        check_calls(key, &calls::in_expression(source))?;
         self.add(key, &format!("{{% set {RESULT} = ({source}) %}}"), Kind::Typed)
     }
 
     /// A text whose values are escaped for a URL.
     pub(crate) fn compile_url(&mut self, key: &str, source: &str) -> Result<Template, LoadError> {
         check_statements(key, source)?;
+        check_calls(key, &calls::in_text(source))?;
         self.add(key, source, Kind::Url)
     }
 
@@ -213,11 +221,21 @@ fn defined(template: &Template, value: Value) -> Result<Value, String> {
 
 /// The kind and the place alone: the details may quote a value.
 fn describe(error: &Error) -> String {
-    let kind = error.kind();
-    if matches!(kind, ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) {
-        return format!("{kind}: {}", error.detail().unwrap_or_default());
-    }
-    kind.to_string()
+    error.kind().to_string()
+}
+
+fn check_calls(key: &str, calls: &[Call<'_>]) -> Result<(), LoadError> {
+    let fix = |call: &Call<'_>| match call {
+        Call::Filter(name) if !FILTERS.contains(name) => {
+            Some(format!("there is no filter {name:?}; known are {}", FILTERS.join(", ")))
+        }
+        Call::Test(name) if !TESTS.contains(name) => {
+            Some(format!("there is no test {name:?}; known are {}", TESTS.join(", ")))
+        }
+        Call::Method(name) => Some(format!("values have no methods, such as {name:?}: use a filter")),
+        Call::Filter(_) | Call::Test(_) => None,
+    };
+    calls.iter().find_map(fix).map_or(Ok(()), |fix| Err(LoadError::new(key, fix)))
 }
 
 fn check_statements(key: &str, source: &str) -> Result<(), LoadError> {
@@ -330,12 +348,37 @@ mod tests {
     #[test]
     fn a_value_that_is_missing_is_an_error_that_quotes_nothing() {
         assert!(render(false, "{{ 'x' if to == '' }}").expect_err("no else").contains("write `else ''`"));
-        assert_eq!(
-            render(false, "{{ to|shout }}"),
-            Err("key: unknown filter: filter shout is unknown".to_owned())
-        );
         let error = render(false, "{{ to|trunc(to) }}").expect_err("no number");
         assert!(error.starts_with("key: ") && !error.contains("+1"), "{error}");
+    }
+
+    #[test]
+    fn what_nothing_knows_is_refused_when_it_is_loaded_behind_any_condition() {
+        for (source, said) in [
+            ("{{ to|shout if to == 'x' else to }}", "key: there is no filter \"shout\"; known are digits, "),
+            ("+{{ to|digits|shout }}", "key: there is no filter \"shout\"; known are digits, "),
+            ("{{ 1 if to is odd else 2 }}", "key: there is no test \"odd\"; known are startingwith, "),
+            ("{{ to.upper() if to == 'x' else to }}", "key: values have no methods, such as \"upper\""),
+        ] {
+            for url in [false, true] {
+                let error = render(url, source).expect_err(source);
+                assert!(error.starts_with(said), "{source}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_be_known_the_engine_knows() {
+        let engine = engine();
+        let mut state = engine.empty_state();
+        for name in FILTERS {
+            let error = state.apply_filter(name, &[]).expect_err("nothing to work on");
+            assert_ne!(error.kind(), ErrorKind::UnknownFilter, "{name}");
+        }
+        for name in TESTS {
+            let error = state.perform_test(name, &[]).expect_err("nothing to look at");
+            assert_ne!(error.kind(), ErrorKind::UnknownTest, "{name}");
+        }
     }
 
     #[test]

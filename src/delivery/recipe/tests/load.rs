@@ -48,6 +48,20 @@ fn a_success_by_status_alone_is_refused_unless_it_is_said() {
 }
 
 #[test]
+fn where_a_request_goes_and_ends_no_recipe_says_in_a_header_e1() {
+    for name in ["Host", "content-length", "Transfer-Encoding", "Connection"] {
+        let text = with("[send.body]", &format!("[send.headers]\n{name} = \"7\"\n[send.body]"));
+        refused(&text, &format!("send.headers.{name}"), "remove it");
+    }
+}
+
+#[test]
+fn a_filter_that_nothing_knows_is_refused_behind_any_condition() {
+    let text = with("to = \"{{ to }}\"", "to = \"{{ to|digit if to_country == 'IN' else to }}\"");
+    refused(&text, "send.body.to", "there is no filter \"digit\"");
+}
+
+#[test]
 fn a_rule_that_says_too_little_or_too_much_is_refused() {
     let rule = |rule: &str| with("{ status = \"400\", outcome = \"bad_number\" }", rule);
     refused(&rule("{ outcome = \"blocked\" }"), "response.rules[1].status", "needs a status");
@@ -115,7 +129,7 @@ fn a_name_that_no_message_has_is_refused_d5() {
     refused(&body("{{ cfg.colour }}"), "send.body.text", "declare it");
     refused(&body("{{ cfg }}"), "send.body.text", "cfg.NAME");
     refused(&body("{{ cfg['token'] }}"), "send.body.text", "cfg");
-    refused(&body("{{ msg.text.upper() }}"), "send.body.text", "msg.text");
+    refused(&body("{{ msg.text.upper() }}"), "send.body.text", "no methods");
     refused(&body("{% if to %}x{% endif %}"), "send.body.text", "no {%");
     refused(&body("{{ to"), "send.body.text", "syntax error");
     refused(&body("{{ vars.anything }}"), "send.body.text", "declare it under [vars]");

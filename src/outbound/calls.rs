@@ -1,0 +1,103 @@
+//! What an expression calls: filters, tests and methods.
+//!
+//! The engine says so only where it runs them, which is behind a condition when the country is one that nobody tried.
+
+/// One name that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call<'a> {
+    /// `| name`.
+    Filter(&'a str),
+    /// `is name`, `is not name`.
+    Test(&'a str),
+    /// `.name(`.
+    Method(&'a str),
+}
+
+/// All that a text calls between its braces.
+pub(super) fn in_text(source: &str) -> Vec<Call<'_>> {
+    let parts = source.split("{{").skip(1);
+    parts.flat_map(in_expression).collect()
+}
+
+/// All that one expression calls, up to its end.
+pub(super) fn in_expression(source: &str) -> Vec<Call<'_>> {
+    let words = words(source);
+    let called = |at: usize| {
+        let word = |at: usize| words.get(at).copied();
+        let name = word(at).filter(|word| is_name(word))?;
+        let before = |by: usize| at.checked_sub(by).and_then(word);
+        match before(1)? {
+            "|" => Some(Call::Filter(name)),
+            "is" if name != "not" => Some(Call::Test(name)),
+            "not" if before(2) == Some("is") => Some(Call::Test(name)),
+            "." if word(at.saturating_add(1)) == Some("(") => Some(Call::Method(name)),
+            _ => None,
+        }
+    };
+    (0..words.len()).filter_map(called).collect()
+}
+
+/// Names and single signs, without the texts in quotes, up to `}}`.
+fn words(source: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = source.trim_start();
+    while let Some(first) = rest.chars().next() {
+        if rest.starts_with("}}") {
+            break;
+        }
+        let end = match first {
+            '\'' | '"' => quoted(rest, first),
+            _ => rest.find(|c: char| !is_part(c)).filter(|end| *end > 0),
+        };
+        let alone = if is_part(first) || matches!(first, '\'' | '"') { rest.len() } else { first.len_utf8() };
+        let (word, behind) = rest.split_at(end.unwrap_or(alone));
+        words.push(word);
+        rest = behind.trim_start();
+    }
+    words
+}
+
+/// Where a text in quotes ends.
+fn quoted(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == quote && !escaped;
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    end.map(|(at, quote)| at.saturating_add(quote.len_utf8()))
+}
+
+fn is_part(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_is_found_behind_any_condition_and_not_in_quotes() {
+        use Call::{Filter, Method, Test};
+        for (source, called) in [
+            ("{{ to|digits }}", vec![Filter("digits")]),
+            (
+                "+{{ to | digits|int }}, {{code|trunc(3)}}",
+                vec![Filter("digits"), Filter("int"), Filter("trunc")],
+            ),
+            ("{{ to|hex if to is startingwith '+7' else '' }}", vec![Filter("hex"), Test("startingwith")]),
+            ("{{ 1 if to is not endingwith('7') and not x }}", vec![Test("endingwith")]),
+            ("{{ 'a|b is c' }} a|b is c {{ \"\\\"|d\" }}", vec![]),
+            ("{{ to.upper() }} {{ app.name }}", vec![Method("upper")]),
+            ("{{ 'open|a }}", vec![]),
+            ("no braces|at all is well", vec![]),
+        ] {
+            assert_eq!(in_text(source), called, "{source}");
+        }
+        assert_eq!(in_expression("to|digits is startingwith('1')"), [Filter("digits"), Test("startingwith")]);
+    }
+}
