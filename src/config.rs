@@ -6,6 +6,7 @@
 //! the same keys and defaults as the parser.
 
 mod apps;
+mod countries;
 mod messages;
 mod otp;
 mod prices;
@@ -258,7 +259,7 @@ impl Config {
         let mesibo = apps::read_client_texts(&root);
         let recipes = recipes::read(&root);
         let (providers, terms) = providers::read_providers(&root, assumed, &recipes);
-        let routes = routes::read_routes(&root, &providers);
+        let routes = routes::read_routes(&root, &providers, &apps);
         let reach = vars::Reach { apps: &apps, texts: &messages, policy: &policy, routes: &routes };
         vars::check(&root, &providers, &reach);
         let prices = prices::read_prices(&root, providers.keys());

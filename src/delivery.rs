@@ -10,7 +10,7 @@ mod messages;
 mod receipts;
 pub(crate) mod recipe;
 mod route;
-mod smtp;
+pub(crate) mod smtp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,8 +12,10 @@ use crate::ambient::{Entropy, SystemClock, SystemEntropy};
 use crate::app::read_pepper;
 use crate::config::{self, Config, ProviderConfig};
 use crate::delivery::recipe::{Gateway, Outcome, Recipe, Told};
-use crate::delivery::{Callbacks, Messages, Occasion, OutgoingCode, SendError, Text};
+use crate::delivery::smtp::Smtp;
+use crate::delivery::{Callbacks, Messages, Occasion, OutgoingCode, Provider, Receipt, SendError, Text};
 use crate::domain::address::Address;
+use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::ids::MessageId;
 use crate::domain::purpose::Purpose;
@@ -40,10 +42,24 @@ pub(super) fn list(config: &Config, out: &mut (dyn Write + Send)) -> Result<(), 
     }
     writeln!(
         out,
-        "\nVERIFIED is the day on which somebody last ran the recipe against the live gateway. Each passes its own \
-         examples, which were written from the gateway's documentation."
+        "\nVERIFIED is the day on which somebody last ran the recipe against the live gateway. Those that come with us \
+         pass their own examples, which were written from the gateway's documentation."
     )?;
-    Ok(())
+    let own: Vec<&PathBuf> = config.recipes.iter().filter_map(|recipe| recipe.file.as_ref()).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nFrom providers_dir:")?;
+    let mut wrong = 0usize;
+    for file in own {
+        let is_fault = |finding: &Finding| matches!(finding, Finding::Fault(_));
+        let faults = examine(file).iter().filter(|finding| is_fault(finding)).count();
+        let state =
+            if faults == 0 { "as it should be" } else { "wrong: `latchkey provider check` says where" };
+        writeln!(out, "{}: {state}", file.display())?;
+        wrong = wrong.saturating_add(faults);
+    }
+    mended(wrong)
 }
 
 /// Says where gateways report to.
@@ -57,8 +73,9 @@ pub(super) fn receipts(
     let mut shown = 0usize;
     for (name, provider) in &config.providers {
         let ProviderConfig::Recipe(provider) = provider else { continue };
-        let recipe = Recipe::load(&provider.recipe)
-            .map_err(|error| CommandError::Told(format!("providers.{name}: recipe: {error}")))?;
+        let recipe = Recipe::load(&provider.recipe).map_err(|error| {
+            CommandError::Told(format!("providers.{name}: {}: {error}", provider.recipe.place()))
+        })?;
         let Some(told) = recipe.reports() else { continue };
         shown += 1;
         match told {
@@ -76,52 +93,59 @@ pub(super) fn receipts(
 pub(super) fn check(files: &[PathBuf], out: &mut (dyn Write + Send)) -> Result<(), CommandError> {
     let mut wrong = 0usize;
     for file in files {
-        match check_one(file, out)? {
-            0 => {}
-            faults => wrong += faults,
-        }
-    }
-    if wrong == 0 { Ok(()) } else { Err(CommandError::Told(format!("{wrong} thing(s) to mend"))) }
-}
-
-/// How many faults it has.
-fn check_one(file: &Path, out: &mut (dyn Write + Send)) -> Result<usize, CommandError> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CommandError::Told(format!("cannot read {shown}: {error}")))?;
-    let loaded =
-        config::Recipe::parse(&text).and_then(|head| Recipe::load(&head).map_err(|error| error.to_string()));
-    let recipe = match loaded {
-        Ok(recipe) => recipe,
-        Err(error) => {
-            writeln!(out, "{shown}: {error}")?;
-            return Ok(1);
-        }
-    };
-    let mut faults = 0;
-    for report in recipe.run_examples().into_iter().chain(recipe.run_receipts()) {
-        match report.fault {
-            None => writeln!(out, "{shown}: {}: as it should be", report.name)?,
-            Some(fault) => {
-                // Those behind the first are often the same one again.
-                if faults == 0 {
-                    writeln!(out, "{shown}: {}: {fault}", report.name)?;
-                } else {
-                    writeln!(out, "{shown}: {}: wrong, too", report.name)?;
+        let shown = file.display();
+        for finding in examine(file) {
+            match finding {
+                Finding::Good(name) => writeln!(out, "{shown}: {name}: as it should be")?,
+                Finding::Fault(fault) => {
+                    writeln!(out, "{shown}: {fault}")?;
+                    wrong = wrong.saturating_add(1);
                 }
-                faults += 1;
             }
         }
     }
-    for outcome in recipe.without_example() {
-        writeln!(out, "{shown}: no [[example]] shows {}: write one", outcome.as_str())?;
-        faults += 1;
+    mended(wrong)
+}
+
+fn mended(wrong: usize) -> Result<(), CommandError> {
+    if wrong == 0 { Ok(()) } else { Err(CommandError::Told(format!("{wrong} thing(s) to mend"))) }
+}
+
+/// What a look at a recipe found.
+enum Finding {
+    /// An example of this name, as it should be.
+    Good(String),
+    Fault(String),
+}
+
+fn examine(file: &Path) -> Vec<Finding> {
+    let loaded =
+        config::Recipe::read(file).and_then(|head| Recipe::load(&head).map_err(|error| error.to_string()));
+    let recipe = match loaded {
+        Ok(recipe) => recipe,
+        Err(fault) => return vec![Finding::Fault(fault)],
+    };
+    let mut told = false;
+    let shown =
+        recipe.run_examples().into_iter().chain(recipe.run_receipts()).map(|report| match report.fault {
+            None => Finding::Good(report.name),
+            // Those behind the first are often the same one again.
+            Some(_) if std::mem::replace(&mut told, true) => {
+                Finding::Fault(format!("{}: wrong, too", report.name))
+            }
+            Some(fault) => Finding::Fault(format!("{}: {fault}", report.name)),
+        });
+    let mut findings: Vec<Finding> = shown.collect();
+    let missing = |what: &str| Finding::Fault(format!("no {what}: write one"));
+    let outcomes = recipe.without_example().into_iter();
+    findings.extend(outcomes.map(|outcome| missing(&format!("[[example]] shows {}", outcome.as_str()))));
+    findings.extend(
+        recipe.without_receipt().into_iter().map(|said| missing(&format!("[[receipt]] shows {said}"))),
+    );
+    if !recipe.has_whole_request() {
+        findings.push(missing("[[example]] has the whole request (method, url, and body where one is sent)"));
     }
-    for said in recipe.without_receipt() {
-        writeln!(out, "{shown}: no [[receipt]] shows {said}: write one")?;
-        faults += 1;
-    }
-    Ok(faults)
+    findings
 }
 
 /// Sends one message for real, and shows what leaves and what comes back.
@@ -132,23 +156,47 @@ pub(super) async fn send_test(
     text: Option<String>,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CommandError> {
-    let provider = match config.providers.get(name) {
-        Some(ProviderConfig::Recipe(provider)) => provider,
-        Some(ProviderConfig::Console(_)) => {
-            return Err(CommandError::Told(format!("{name} prints to the log: there is nothing to try")));
-        }
-        Some(ProviderConfig::Smtp(_)) => {
-            return Err(CommandError::Told(format!("{name} is a mail server: there is no recipe to try")));
-        }
-        None => {
-            let known: Vec<&str> = config.providers.keys().map(String::as_str).collect();
-            let text = format!("there is no [providers.{name}]; configured are {}", known.join(", "));
-            return Err(CommandError::Told(text));
-        }
+    let told = |text: String| CommandError::Told(text);
+    let Some(provider) = config.providers.get(name) else {
+        let known: Vec<&str> = config.providers.keys().map(String::as_str).collect();
+        return Err(told(format!("there is no [providers.{name}]; configured are {}", known.join(", "))));
     };
-    let to = Address::parse(to).map_err(|error| CommandError::Told(format!("--to {to}: {error}")))?;
-    let gateway = Gateway::new(name, provider, Arc::new(SystemClock), None)
-        .map_err(|error| CommandError::Told(format!("providers.{name}: {error}")))?;
+    let to = Address::parse(to).map_err(|error| told(format!("--to {to}: {error}")))?;
+    let is_mail = provider.channel() == Channel::Email;
+    if is_mail != matches!(to, Address::Email(_)) {
+        let wanted = if is_mail { "a mailbox" } else { "a phone number" };
+        return Err(told(format!("--to: {name} sends to {wanted}: write one")));
+    }
+    let message = test_message(config, provider.channel(), to, text);
+    match provider {
+        ProviderConfig::Console(_) => Err(told(format!("{name} prints to the log: there is nothing to try"))),
+        ProviderConfig::Smtp(mail) => {
+            let server = Smtp::new(name, mail).map_err(|error| told(error.to_string()))?;
+            writeln!(out, "> a mail by {}:{} from {}", mail.host, mail.port, mail.from.as_str())?;
+            conclude("the mail server", server.send(&message).await, out)
+        }
+        ProviderConfig::Recipe(provider) => {
+            let gateway = Gateway::new(name, provider, Arc::new(SystemClock), None)
+                .map_err(|error| told(format!("providers.{name}: {error}")))?;
+            let trial = gateway.try_out(&message).await;
+            for line in trial.request.lines() {
+                writeln!(out, "> {line}")?;
+            }
+            writeln!(out)?;
+            for line in trial.answer.iter().flat_map(|answer| answer.lines()) {
+                writeln!(out, "< {line}")?;
+            }
+            let decided = match trial.rule {
+                Some(rule) => format!("rule {rule} of the recipe"),
+                None if trial.answer.is_some() => "no rule of the recipe".to_owned(),
+                None => "no answer".to_owned(),
+            };
+            conclude(&decided, trial.result, out)
+        }
+    }
+}
+
+fn test_message(config: &Config, channel: Channel, to: Address, text: Option<String>) -> OutgoingCode {
     let code = Code::generate(&SystemEntropy, CodeLength::SIX);
     let text = match text {
         Some(body) => {
@@ -156,14 +204,14 @@ pub(super) async fn send_test(
         }
         None => Messages::new(config.messages.clone(), Arc::new(config.apps.clone())).write(&Occasion {
             app_id: "",
-            channel: provider.recipe.channel,
+            channel,
             app_name: APP_NAME,
             languages: &[],
             code: &code,
             lifetime: LIFETIME,
         }),
     };
-    let message = OutgoingCode {
+    OutgoingCode {
         id: MessageId::generate(&SystemEntropy),
         to,
         purpose: Purpose::LOGIN,
@@ -172,39 +220,30 @@ pub(super) async fn send_test(
         app_name: APP_NAME.to_owned(),
         lifetime: LIFETIME,
         text,
-    };
-    let trial = gateway.try_out(&message).await;
-    for line in trial.request.lines() {
-        writeln!(out, "> {line}")?;
-    }
-    writeln!(out)?;
-    let came = trial.answer.is_some();
-    for line in trial.answer.iter().flat_map(|answer| answer.lines()) {
-        writeln!(out, "< {line}")?;
-    }
-    let rule = match trial.rule {
-        Some(rule) => format!("rule {rule} of the recipe"),
-        None if came => "no rule of the recipe".to_owned(),
-        None => "no answer".to_owned(),
-    };
-    match trial.result {
-        Ok(receipt) => {
-            let id = receipt.provider_id.map_or_else(|| "no id".to_owned(), |id| format!("id {id}"));
-            writeln!(out, "\n{rule}: {} ({id})", Outcome::Accepted.as_str())?;
-            Ok(())
-        }
-        Err(error) => {
-            writeln!(out, "\n{rule}: {}", error.kind())?;
-            Err(CommandError::Told(advice(&error)))
-        }
     }
 }
 
-/// What routing would make of it.
-fn advice(error: &SendError) -> String {
+/// Says what routing would be told, and what it would do.
+fn conclude(
+    decided: &str,
+    result: Result<Receipt, SendError>,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CommandError> {
+    let error = match result {
+        Ok(receipt) => {
+            let id = receipt.provider_id.map_or_else(|| "no id".to_owned(), |id| format!("id {id}"));
+            writeln!(out, "\n{decided}: {} ({id})", Outcome::Accepted.as_str())?;
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    let may_be_sent = matches!(error, SendError::Unknown(_));
+    let outcome = if may_be_sent { Outcome::Uncertain.as_str() } else { error.kind() };
+    let state = if may_be_sent { "the message may have been sent" } else { "the message was not accepted" };
     let next =
         if error.allows_another() { "the next provider is tried" } else { "no other provider is tried" };
-    format!("the gateway did not accept the message, and {next}: {error}")
+    writeln!(out, "\n{decided}: {outcome}")?;
+    Err(CommandError::Told(format!("{state}, and {next}: {error}")))
 }
 
 #[cfg(test)]
@@ -234,6 +273,51 @@ mod tests {
         assert_eq!(row("kannel"), "kannel sms never sms");
         assert_eq!(row("twilio"), "twilio sms never -");
         assert!(!out.contains("hunter2"));
+    }
+
+    #[test]
+    fn the_list_says_which_recipes_are_the_operators_and_which_of_them_are_wrong() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let shipped = include_str!("../../providers/kannel.toml");
+        std::fs::write(folder.path().join("kannel.toml"), shipped).expect("a file");
+        let own = shipped.replace("id       = \"kannel\"", "id       = \"own\"");
+        assert_ne!(own, shipped);
+        std::fs::write(folder.path().join("own.toml"), own.replace("{{ to }}", "{{ whom }}"))
+            .expect("a file");
+        let text = format!("providers_dir = {:?}", folder.path());
+        let config =
+            Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new()).expect("no problems");
+        let (out, error) = said(|out| list(&config, out));
+        assert_eq!(error.as_deref(), Some("1 thing(s) to mend"), "{out}");
+        assert!(out.contains("/kannel.toml: as it should be\n"), "{out}");
+        assert!(out.contains("/own.toml: wrong: `latchkey provider check` says where\n"), "{out}");
+    }
+
+    #[tokio::test]
+    async fn a_test_message_goes_to_whom_the_channel_reaches() {
+        let text = "[providers.sms]\nrecipe = \"kannel\"\nbase_url = \"http://localhost:1\"\nusername = \"u\"\n\
+                    password = \"hunter2\"\nsender = \"1\"\n\
+                    [providers.mail]\nkind = \"smtp\"\nurl = \"smtp://localhost:1\"\nfrom = \"a@example.com\"";
+        let config =
+            Config::parse(text.parse().expect("TOML"), "a test", &BTreeMap::new()).expect("no problems");
+        for (name, to, said) in [
+            ("sms", "ann@mail.example", "--to: sms sends to a phone number: write one"),
+            ("mail", "+14155552671", "--to: mail sends to a mailbox: write one"),
+            ("voice", "+14155552671", "there is no [providers.voice]; configured are mail, sms"),
+        ] {
+            let mut out = Vec::new();
+            let error = send_test(&config, name, to, None, &mut out).await.expect_err("nobody to send to");
+            assert_eq!(error.to_string(), said);
+        }
+        let mut out = Vec::new();
+        let error =
+            send_test(&config, "mail", "ann@mail.example", None, &mut out).await.expect_err("nobody there");
+        let out = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(out, "> a mail by localhost:1 from a@example.com\n\nthe mail server: temporary\n");
+        assert!(
+            error.to_string().contains("the next provider is tried: temporary: no connection"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -277,6 +361,17 @@ mod tests {
         assert_eq!(error.as_deref(), Some("2 thing(s) to mend"));
         assert!(out.contains("found:    http://kannel:13013/cgi-bin/sendsms?charset=latin1&"), "{out}");
         assert!(out.contains("wrong, too"), "{out}");
+
+        let whole = shipped.replace("method = \"GET\", url", "url");
+        assert_ne!(whole, shipped);
+        std::fs::write(&file, whole).expect("a file");
+        let (out, _) = said(|out| check(std::slice::from_ref(&file), out));
+        assert!(out.contains("no [[example]] has the whole request"), "{out}");
+
+        let other = folder.path().join("other.toml");
+        std::fs::write(&other, shipped).expect("a file");
+        let (out, _) = said(|out| check(std::slice::from_ref(&other), out));
+        assert!(out.ends_with("other.toml: must be named kannel.toml, as its id\n"), "{out}");
 
         std::fs::write(&file, shipped.replace("secret_in_url = true", "")).expect("a file");
         let (out, _) = said(|out| check(std::slice::from_ref(&file), out));

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::Section;
 use super::secret_file::is_readable_by_others;
-use super::{Mode, prices};
+use super::{Mode, countries, prices};
 use crate::domain::address::Address;
 use crate::domain::code::CodeLength;
 use crate::domain::guard::AtCap;
@@ -143,14 +143,7 @@ fn read_pepper(section: &Section<'_>, mode: Mode) -> Option<PepperSource> {
 
 pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {
     let section = root.section("policy");
-    let names = section.get("countries", Vec::<String>::new());
-    let countries: BTreeSet<Country> = names.iter().map(|name| Country::of(name)).collect();
-    if countries.contains(&Country::UNKNOWN) {
-        section.problem(
-            "countries",
-            "must hold two capital letters each (ISO 3166-1), such as [\"US\", \"GB\"]",
-        );
-    }
+    let countries = countries::check(&section, &section.get("countries", Vec::new()));
     if mode == Mode::Production && countries.is_empty() {
         section.problem(
             "countries",

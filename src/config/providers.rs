@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::Mode;
 use super::reader::Section;
 use super::recipes::{self, Charset, RecipeProvider, Recipes};
-use super::routes::read_countries;
 use super::smtp::{self, SmtpProvider};
+use super::{Mode, countries};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 
@@ -117,7 +116,7 @@ pub(super) fn read_providers(
 /// What the operator says, or what the recipe says where they do not.
 fn read_terms(section: &Section<'_>, usual: Terms) -> Terms {
     let charsets = [("any", Charset::Any), ("gsm7", Charset::Gsm7)];
-    let countries = read_countries(section);
+    let countries = countries::read(section);
     let charset = section.choice("charset", "any", &charsets).unwrap_or_default();
     Terms {
         countries: if section.has("countries") { countries } else { usual.countries },

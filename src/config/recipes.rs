@@ -13,10 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::Mode;
 use super::reader::Section;
 use super::upstreams::is_private;
 use super::vars::{self, CONDITIONS, DeclaredVar, Vars};
+use super::{Mode, countries};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 
@@ -56,6 +56,8 @@ pub struct Recipe {
     pub charset: Charset,
     /// All of it, for the interpreter.
     pub text: String,
+    /// Where it was read, unless it comes with us.
+    pub file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Recipe {
@@ -92,6 +94,13 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// What to say where a value has not the declared form.
+    pub(crate) fn wanted(&self) -> String {
+        let label = Some(&self.label).filter(|label| !label.is_empty());
+        let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
+        format!("must match {}{label}", self.pattern)
+    }
+
     /// Whether a value has the declared form.
     #[must_use]
     pub fn admits(&self, value: &str) -> bool {
@@ -163,11 +172,8 @@ impl Recipe {
                 return fault("its default does not match its pattern");
             }
         }
-        let countries: BTreeSet<Country> =
-            head.limits.countries.iter().map(|name| Country::of(name)).collect();
-        if countries.contains(&Country::UNKNOWN) {
-            return Err("limits.countries: must be two capital letters each, such as [\"US\"]".to_owned());
-        }
+        let countries =
+            countries::parse(&head.limits.countries).map_err(|fix| format!("limits.countries: {fix}"))?;
         for (key, declared) in &head.vars {
             let fault = |text: &str| Err(format!("vars.{key}: {text}"));
             if !is_name(key) || CONDITIONS.contains(&key.as_str()) {
@@ -176,8 +182,8 @@ impl Recipe {
             if declared.required && !declared.required_in.is_empty() {
                 return fault("is required everywhere: remove required_in");
             }
-            if declared.required_in.iter().any(|name| Country::of(name) == Country::UNKNOWN) {
-                return fault("required_in must be two capital letters each, such as [\"IN\"]");
+            if let Err(fix) = countries::parse(&declared.required_in) {
+                return fault(&format!("required_in: {fix}"));
             }
         }
         let base = head.settings.get(BASE_URL);
@@ -196,13 +202,37 @@ impl Recipe {
             per_second: head.limits.per_second,
             charset: head.limits.charset,
             text: text.to_owned(),
+            file: None,
         })
+    }
+
+    /// Reads the head of the recipe in a file, which is named as its id.
+    ///
+    /// # Errors
+    /// With what is wrong, and what to write.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read it: {error}"))?;
+        let recipe = Self::parse(&text)?;
+        if file.file_stem().is_none_or(|stem| *stem != *recipe.id) {
+            return Err(format!("must be named {}.toml, as its id", recipe.id));
+        }
+        Ok(Self { file: Some(file.to_owned()), ..recipe })
+    }
+
+    /// What to call it where something is wrong with it: its file, where it has one.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.file.as_ref().map_or_else(|| format!("recipe {}", self.id), |file| file.display().to_string())
     }
 }
 
 /// The recipes that providers may name.
-#[derive(Debug, Clone)]
-pub struct Recipes(BTreeMap<String, Arc<Recipe>>);
+#[derive(Debug, Clone, Default)]
+pub struct Recipes {
+    by_id: BTreeMap<String, Arc<Recipe>>,
+    /// Names of files that were found, and hold none that can be read.
+    broken: BTreeSet<String>,
+}
 
 impl Recipes {
     /// Those that come with us.
@@ -211,20 +241,21 @@ impl Recipes {
         static PARSED: LazyLock<Recipes> = LazyLock::new(|| {
             // A shipped recipe that does not parse fails the tests.
             let recipes = EMBEDDED.iter().filter_map(|text| Recipe::parse(text).ok());
-            Recipes(recipes.map(|recipe| (recipe.id.clone(), Arc::new(recipe))).collect())
+            let by_id = recipes.map(|recipe| (recipe.id.clone(), Arc::new(recipe))).collect();
+            Recipes { by_id, broken: BTreeSet::new() }
         });
         PARSED.clone()
     }
 
     /// All of them, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Recipe>> {
-        self.0.values()
+        self.by_id.values()
     }
 
     /// The one of this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Recipe>> {
-        self.0.get(id)
+        self.by_id.get(id)
     }
 
     /// Adds the recipes of a folder, which go before those of the same id; says what is wrong with each that is.
@@ -238,16 +269,15 @@ impl Recipes {
         files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
         files.sort();
         for file in files {
-            let read = std::fs::read_to_string(&file).map_err(|error| error.to_string());
-            match read.and_then(|text| Recipe::parse(&text)) {
-                Ok(recipe) if file.file_stem().is_some_and(|stem| *stem == *recipe.id) => {
-                    self.0.insert(recipe.id.clone(), Arc::new(recipe));
-                }
+            let fault = match Recipe::read(&file) {
                 Ok(recipe) => {
-                    faults.push(format!("{}: must be named {}.toml, as its id", file.display(), recipe.id));
+                    self.by_id.insert(recipe.id.clone(), Arc::new(recipe));
+                    continue;
                 }
-                Err(error) => faults.push(format!("{}: {error}", file.display())),
-            }
+                Err(fault) => fault,
+            };
+            faults.push(format!("{}: {fault}", file.display()));
+            self.broken.extend(file.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         }
         faults
     }
@@ -308,11 +338,14 @@ pub struct RecipeProvider {
 pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes) -> Option<RecipeProvider> {
     let id = section.optional::<String>("recipe")?;
     let Some(recipe) = recipes.get(&id) else {
+        // What it would declare nobody knows: none of its keys is called unknown.
+        section.pass_over();
+        if recipes.broken.contains(&id) {
+            return None;
+        }
         let known: Vec<&str> = recipes.iter().map(|recipe| recipe.id.as_str()).collect();
         let fix = format!("there is no such recipe; known are {}", known.join(", "));
         section.problem("recipe", &format!("{fix}, and what providers_dir holds"));
-        // What it would declare nobody knows: none of its keys is called unknown.
-        section.pass_over();
         return None;
     };
     let settings = read_settings(section, &recipe.settings);
@@ -352,7 +385,7 @@ fn read_plain(section: &Section<'_>, key: &str, declared: &Declared) -> Option<S
         section.get(key, declared.default.clone())
     };
     if !value.is_empty() && !declared.admits(&value) {
-        section.problem(key, &format!("must match {}", declared.pattern));
+        section.problem(key, &declared.wanted());
     }
     if value.is_empty() && declared.required {
         section.problem(key, &format!("is empty: set it: {}", declared.label));
@@ -371,7 +404,7 @@ fn read_secret(section: &Section<'_>, key: &str, declared: &Declared) -> Option<
     };
     let secret = trimmed(&secret);
     if !secret.expose_secret().is_empty() && !declared.admits(secret.expose_secret()) {
-        section.secret_problem(key, &format!("must match {}", declared.pattern));
+        section.secret_problem(key, &declared.wanted());
     }
     Some(secret)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::providers::ProviderConfig;
 use super::reader::Section;
 use super::watch::{self, Watch};
+use super::{Apps, countries};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
@@ -141,12 +142,20 @@ pub(super) fn is_prefix(text: &str) -> bool {
 /// Providers by name; `None` is one that is configured, but wrongly.
 type Providers = BTreeMap<String, Option<ProviderConfig>>;
 
-pub(super) fn read_routes(root: &Section<'_>, providers: &Providers) -> Routes {
+/// What routes may name.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    providers: &'a Providers,
+    apps: &'a Apps,
+}
+
+pub(super) fn read_routes(root: &Section<'_>, providers: &Providers, apps: &Apps) -> Routes {
+    let known = Known { providers, apps };
     let outer = root.section("routes");
     let mut routes = BTreeMap::new();
     for channel in Channel::ALL {
         let section = outer.section(channel.as_str());
-        let route = read_route(&section, channel, providers);
+        let route = read_route(&section, channel, known);
         section.finish();
         if !route.default.providers.is_empty() || !route.rules.is_empty() {
             routes.insert(channel, route);
@@ -156,17 +165,17 @@ pub(super) fn read_routes(root: &Section<'_>, providers: &Providers) -> Routes {
     Routes(routes)
 }
 
-fn read_route(section: &Section<'_>, channel: Channel, providers: &Providers) -> Route {
+fn read_route(section: &Section<'_>, channel: Channel, known: Known<'_>) -> Route {
     let listed = section.optional::<Vec<String>>("default");
     let default = listed.unwrap_or_else(|| {
-        let able = providers.iter().filter(|(_, provider)| serves(provider.as_ref(), channel));
+        let able = known.providers.iter().filter(|(_, provider)| serves(provider.as_ref(), channel));
         able.map(|(name, _)| name.clone()).collect()
     });
     if !section.has("default") && default.len() > 1 {
         let fix = "several providers serve this channel: list them in the order to try them in";
         section.problem("default", fix);
     }
-    check_names(section, "default", &default, channel, providers);
+    check_names(section, "default", &default, channel, known.providers);
     let strategies = Strategy::ALL.map(|strategy| (strategy.as_str(), strategy));
     let strategy = section.choice("strategy", Strategy::Ordered.as_str(), &strategies);
     let strategy = strategy.unwrap_or(Strategy::Ordered);
@@ -174,7 +183,7 @@ fn read_route(section: &Section<'_>, channel: Channel, providers: &Providers) ->
     let why = "somebody waits for the code while each is tried";
     let max_tries = section.ranged("max_tries", MAX_TRIES, 1..=10, why);
     let rules = section.list("rules").into_iter();
-    let rules = rules.map(|rule| read_rule(rule, channel, providers, strategy)).collect();
+    let rules = rules.map(|rule| read_rule(rule, channel, known, strategy)).collect();
     let watch = watch::read(section);
     Route { rules, default, watch, max_tries: usize::try_from(max_tries).unwrap_or(1) }
 }
@@ -182,12 +191,15 @@ fn read_route(section: &Section<'_>, channel: Channel, providers: &Providers) ->
 /// What a rule can ask for.
 const CONDITIONS: [&str; 4] = ["countries", "prefixes", "apps", "locales"];
 
-fn read_rule(section: Section<'_>, channel: Channel, providers: &Providers, usual: Strategy) -> Rule {
+fn read_rule(section: Section<'_>, channel: Channel, known: Known<'_>, usual: Strategy) -> Rule {
     let texts = |key: &str| section.optional::<Vec<String>>(key).unwrap_or_default();
-    let countries = read_countries(&section);
+    let countries = countries::read(&section);
     let (prefixes, apps, locales) = (texts("prefixes"), texts("apps"), texts("locales"));
     if !prefixes.iter().all(|prefix| is_prefix(prefix)) {
         section.problem("prefixes", "must hold beginnings of numbers in E.164, such as [\"+4477\"]");
+    }
+    for unknown in apps.iter().filter(|app| known.apps.find(app).is_none()) {
+        section.problem("apps", &format!("there is no app {unknown:?} under [[apps]]"));
     }
     if !CONDITIONS.iter().any(|key| section.has(key)) {
         let fix = format!("a rule says which messages it is for: set one of {}", CONDITIONS.join(", "));
@@ -195,7 +207,7 @@ fn read_rule(section: Section<'_>, channel: Channel, providers: &Providers, usua
     }
     let fix = "which providers such messages take, in the order to try them in";
     let order: Vec<String> = section.required("providers", fix).unwrap_or_default();
-    check_names(&section, "providers", &order, channel, providers);
+    check_names(&section, "providers", &order, channel, known.providers);
     let strategy = match section.optional::<String>("strategy") {
         None => Some(usual),
         Some(word) => Strategy::ALL.into_iter().find(|strategy| strategy.as_str() == word),
@@ -208,16 +220,6 @@ fn read_rule(section: Section<'_>, channel: Channel, providers: &Providers, usua
     let line = Line { providers: with_weights(&section, "providers", order, strategy), strategy };
     section.finish();
     Rule { countries, prefixes, apps: apps.into_iter().collect(), locales, line }
-}
-
-/// Reads `countries`.
-pub(super) fn read_countries(section: &Section<'_>) -> BTreeSet<Country> {
-    let names: Vec<String> = section.optional("countries").unwrap_or_default();
-    let countries: BTreeSet<Country> = names.iter().map(|name| Country::of(name)).collect();
-    if countries.contains(&Country::UNKNOWN) {
-        section.problem("countries", "must hold two capital letters each (ISO 3166-1), such as [\"IN\"]");
-    }
-    countries
 }
 
 /// Reads `weights`, one for each of the names under `key`.

@@ -45,22 +45,35 @@ pub enum SmtpSecurity {
     Implicit,
     /// With STARTTLS, and nothing is said before.
     StartTls,
-    /// Never: to this host, or where the operator allows it.
+    /// Never: to this host unless its certificate's issuer is named, or where the operator allows it.
     Plain,
 }
 
 /// The use case gives a message up after 15 s; a provider that gives up sooner can say more.
 const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(14);
 const MAX_SENDER_CHARS: usize = 64;
+/// RFC 7468 §5.1.
+const BEGIN_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 const WANTED: &str = "must be smtps://USER@HOST, or smtp://USER@HOST for STARTTLS";
 
 pub(super) fn read(section: &Section<'_>) -> Option<SmtpProvider> {
-    let url =
-        section.required::<Url>("url", "set the mail server, such as \"smtps://user@mail.example.com\"");
+    let text =
+        section.required::<String>("url", "set the mail server, such as \"smtps://user@mail.example.com\"");
+    let url = text.and_then(|text| {
+        let url = Url::parse(&text).ok();
+        if url.is_none() {
+            section.problem("url", WANTED);
+        }
+        url
+    });
     let from = section
         .required::<String>("from", "set whom mails are from, such as \"Messenger <login@example.com>\"");
     let allow_plain = section.get("allow_plain", false);
-    let server = url.as_ref().and_then(|url| read_server(section, url, allow_plain));
+    let ca = read_ca(section);
+    if ca.is_some() && allow_plain {
+        section.problem("ca_file", "is for TLS, which allow_plain turns off: remove one of them");
+    }
+    let server = url.as_ref().and_then(|url| read_server(section, url, allow_plain, ca.is_some()));
     let user = url.as_ref().and_then(|url| read_user(section, url));
     let password = if user.is_some() {
         let fix = "name the file that holds the user's password, or set password";
@@ -82,13 +95,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<SmtpProvider> {
         }
         sender
     });
-    let ca = section.optional::<PathBuf>("ca_file").and_then(|path| match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            section.problem("ca_file", &format!("cannot read {}: {error}", path.display()));
-            None
-        }
-    });
     let connections = section.ranged("connections", 4, 1..=100, "mail servers refuse more");
     let time = |key: &str, secs| {
         section.ranged(key, Duration::from_secs(secs), TIMES, "somebody waits for the answer")
@@ -109,7 +115,23 @@ pub(super) fn read(section: &Section<'_>) -> Option<SmtpProvider> {
     })
 }
 
-fn read_server(section: &Section<'_>, url: &Url, allow_plain: bool) -> Option<(String, u16, SmtpSecurity)> {
+fn read_ca(section: &Section<'_>) -> Option<String> {
+    let path = section.optional::<PathBuf>("ca_file")?;
+    let problem = match std::fs::read_to_string(&path) {
+        Ok(text) if text.contains(BEGIN_CERTIFICATE) => return Some(text),
+        Ok(_) => format!("{} holds no certificates in PEM", path.display()),
+        Err(error) => format!("cannot read {}: {error}", path.display()),
+    };
+    section.problem("ca_file", &problem);
+    None
+}
+
+fn read_server(
+    section: &Section<'_>,
+    url: &Url,
+    allow_plain: bool,
+    has_ca: bool,
+) -> Option<(String, u16, SmtpSecurity)> {
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     let host = url.host().filter(|_| bare && matches!(url.scheme(), "smtp" | "smtps"));
     let host = host.map(|host| match host {
@@ -124,7 +146,7 @@ fn read_server(section: &Section<'_>, url: &Url, allow_plain: bool) -> Option<(S
     let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let (port, security) = match url.scheme() {
         "smtps" => (465, SmtpSecurity::Implicit),
-        _ if is_here || allow_plain => (587, SmtpSecurity::Plain),
+        _ if (is_here && !has_ca) || allow_plain => (587, SmtpSecurity::Plain),
         _ => (587, SmtpSecurity::StartTls),
     };
     Some((host, url.port().unwrap_or(port), security))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::reader::Section;
-use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Texts};
+use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Texts, countries};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 use crate::domain::purpose::Purpose;
@@ -99,18 +99,14 @@ pub(super) fn read(section: &Section<'_>, declared: &BTreeMap<String, DeclaredVa
     table.finish();
     let some = section.list("vars_for").into_iter().map(|row| {
         let list = |key: &str| row.optional::<Vec<String>>(key).unwrap_or_default();
-        let [purposes, locales, countries] = CONDITIONS.map(list);
+        let (purposes, locales) = (list("purposes"), list("locales"));
         if let Some(unknown) = purposes.iter().find(|purpose| !Purpose::KINDS.contains(&purpose.as_str())) {
             row.problem(
                 "purposes",
                 &format!("there is no purpose {unknown:?}; known are {}", Purpose::KINDS.join(", ")),
             );
         }
-        let countries: BTreeSet<Country> = countries.iter().map(|name| Country::of(name)).collect();
-        if countries.contains(&Country::UNKNOWN) {
-            row.problem("countries", "must hold two capital letters each (ISO 3166-1), such as [\"IN\"]");
-        }
-        let read = VarsFor { purposes, locales, countries, words: words(&row) };
+        let read = VarsFor { purposes, locales, countries: countries::read(&row), words: words(&row) };
         row.finish();
         read
     });

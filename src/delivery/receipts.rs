@@ -208,7 +208,7 @@ impl Receipts {
             let ProviderConfig::Recipe(config) = provider else { continue };
             let fault = |error: crate::outbound::template::LoadError| BuildError {
                 name: name.clone(),
-                reason: format!("recipe: {error}"),
+                reason: format!("{}: {error}", config.recipe.place()),
             };
             let recipe = Recipe::load(&config.recipe).map_err(fault)?;
             let (Some(told), Some(dlr)) = (recipe.reports(), recipe.into_dlr()) else { continue };

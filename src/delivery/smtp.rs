@@ -25,7 +25,7 @@ use crate::config::SmtpProvider;
 use crate::domain::channel::Channel;
 
 /// Hands mails to one server.
-pub(super) struct Smtp {
+pub(crate) struct Smtp {
     name: String,
     config: SmtpProvider,
     links: Links,
@@ -37,7 +37,7 @@ impl Smtp {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub(super) fn new(name: &str, config: &SmtpProvider) -> Result<Self, BuildError> {
+    pub(crate) fn new(name: &str, config: &SmtpProvider) -> Result<Self, BuildError> {
         let links = Links::new(config).map_err(|reason| BuildError { name: name.to_owned(), reason })?;
         Ok(Self { name: name.to_owned(), config: config.clone(), links, timeout: config.timeout })
     }

@@ -197,6 +197,13 @@ impl Country {
     /// The numbering plan does not tell.
     pub const UNKNOWN: Self = Self(*b"ZZ");
 
+    /// Reads the two capital letters of one that has numbers (ISO 3166-1, and `XK`): `GB`, but not `UK`.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        let mut known = PHONE_NUMBER_UTIL.get_supported_regions();
+        known.any(|region| region.to_string() == code).then(|| Self::of(code))
+    }
+
     /// Reads two capital letters; anything else is [`Country::UNKNOWN`].
     #[must_use]
     pub fn of(code: &str) -> Self {

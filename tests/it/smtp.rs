@@ -179,6 +179,19 @@ async fn a_server_that_is_not_there_is_temporary_c10() {
     );
     let error = send(&build(&text).expect("a provider")).await.expect_err("nobody there");
     assert_eq!(error.kind(), "temporary", "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn one_that_speaks_no_tls_where_it_should_is_told_from_one_that_is_not_there() {
+    let sink = Sink::start(Security::Plain).await;
+    let text = format!(
+        "[providers.mail]\nkind = \"smtp\"\nurl = \"smtps://127.0.0.1:{}\"\nfrom = \"a@example.com\"",
+        sink.address.port()
+    );
+    let error = send(&build(&text).expect("a provider")).await.expect_err("no TLS");
+    assert_eq!((error.kind(), sink.mails().len()), ("temporary", 0), "{error}");
+    assert!(error.to_string().contains("fix: it speaks no TLS from the first byte there"), "{error}");
 }
 
 #[tokio::test]
@@ -241,6 +254,7 @@ async fn tls_from_the_first_byte_and_a_login() {
 
     let error = send(&provider(&sink, "")).await.expect_err("a certificate of nobody");
     assert_eq!(error.kind(), "temporary", "{error}");
+    assert!(error.to_string().contains("fix: write the host as its certificate names it"), "{error}");
     assert_eq!(sink.mails().len(), 1);
 }
 
@@ -264,7 +278,12 @@ async fn starttls_is_demanded_of_every_host_but_this_one() {
             assert_eq!((mails.len(), mails[0].encrypted), (1, true));
             assert_eq!(mails[0].login.as_deref(), Some("u hunter2"), "the password went over TLS alone");
         } else {
-            assert_eq!(result.expect_err("no TLS").kind(), "temporary");
+            let error = result.expect_err("no TLS");
+            assert_eq!(error.kind(), "temporary", "{error}");
+            assert!(
+                error.to_string().contains("fix: write smtps:// if it speaks TLS from the first"),
+                "{error}"
+            );
             assert_eq!(mails, [], "not a word without TLS");
         }
     }

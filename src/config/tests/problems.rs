@@ -43,7 +43,7 @@ fn all_problems_are_told_at_once_with_key_source_and_fix() {
   database.conections (latchkey.toml): there is no such key; this table knows connections, deadline, queue, url, url_file
   log.level (LATCHKEY_LOG__LEVEL): must be one of error, warn, info, debug, trace
   otp.length (latchkey.toml): must be 6 to 10: fewer digits can be guessed, and no phone autofills more
-  policy.countries (latchkey.toml): must hold two capital letters each (ISO 3166-1), such as ["US", "GB"]
+  policy.countries (latchkey.toml): there is no country "us": each must be two capital letters of ISO 3166-1, such as ["US", "GB"]
   limits.send_waits (latchkey.toml): must be four waits: behind the first, second, third and each later message
   limits.per_ip (latchkey.toml): must be a rate such as "10/24h": so many at once, and as many again in that time
   upstreams.Own (latchkey.toml): the table's name must be 1 to 32 of a-z, 0-9, - and single _

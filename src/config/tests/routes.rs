@@ -76,6 +76,15 @@ fn a_route_that_says_too_little_or_too_much_is_named_by_its_key() {
             "routes.sms.rules[0].prefixes (latchkey.toml): must hold beginnings of numbers in E.164, such as [\"+4477\"]",
         ),
         (
+            "[[routes.sms.rules]]\ncountries = [\"UK\"]\nproviders = [\"b\"]",
+            "routes.sms.rules[0].countries (latchkey.toml): there is no country \"UK\": each must be two capital \
+             letters of ISO 3166-1, such as [\"US\", \"GB\"]",
+        ),
+        (
+            "[[apps]]\nid = \"y\"\nname = \"Y\"\n[[routes.sms.rules]]\napps = [\"x\"]\nproviders = [\"b\"]",
+            "routes.sms.rules[0].apps (latchkey.toml): there is no app \"x\" under [[apps]]",
+        ),
+        (
             "[[routes.sms.rules]]\napps = [\"x\"]\nproviders = [\"b\", \"b\"]",
             "routes.sms.rules[0].providers (latchkey.toml): names b twice",
         ),

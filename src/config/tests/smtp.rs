@@ -48,6 +48,7 @@ fn a_mail_server_serves_the_channel_email() {
 fn a_url_that_is_no_mail_server_is_told() {
     for url in [
         "https://mail.example.com",
+        "mail.example.com",
         "smtp://",
         "smtp:mail.example.com",
         "smtps://mail.example.com/path",
@@ -57,6 +58,21 @@ fn a_url_that_is_no_mail_server_is_told() {
         assert_eq!(keys(&found), ["providers.mail.url"], "{url}");
         assert!(found[0].text.contains("smtps://USER@HOST"), "{found:?}");
     }
+}
+
+#[test]
+fn an_authority_of_ones_own_is_for_tls_to_this_host_too_and_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n").expect("a file");
+    let line = format!("ca_file = {path:?}");
+    let smtp = server("smtp://localhost", &line).expect("no problems");
+    assert_eq!(smtp.security, SmtpSecurity::StartTls);
+    let found = server("smtp://mail.example.com", &format!("{line}\nallow_plain = true")).expect_err("both");
+    assert_eq!(keys(&found), ["providers.mail.ca_file"]);
+    std::fs::write(&path, "a letter to the authority").expect("a file");
+    let found = server("smtps://mail.example.com", &line).expect_err("no certificates");
+    assert!(found[0].text.contains("holds no certificates in PEM"), "{found:?}");
 }
 
 #[test]

@@ -42,6 +42,17 @@ impl Recipe {
         self.outcomes().difference(&shown).copied().collect()
     }
 
+    /// Whether an example shows the whole request: what is shown by none may be sent in any way.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        let is_whole = |example: &Example| {
+            let sends_body = || self.make_example(&example.given).is_ok_and(|made| made.body.is_some());
+            example.request.as_ref().is_some_and(|shown| {
+                shown.method.is_some() && shown.url.is_some() && (shown.body.is_some() || !sends_body())
+            })
+        };
+        self.examples.iter().any(is_whole)
+    }
+
     fn run(&self, example: &Example) -> Result<(), String> {
         if let Some(expected) = &example.request {
             let request = self.make_example(&example.given)?;
@@ -114,7 +125,7 @@ impl Recipe {
                 return Err(format!("given.cfg.{key}: is required; set it"));
             }
             if !value.is_empty() && !declared.admits(&value) {
-                return Err(format!("given.cfg.{key}: must match {}", declared.pattern));
+                return Err(format!("given.cfg.{key}: {}", declared.wanted()));
             }
             Ok((key.clone(), SettingValue::Plain(value)))
         };

@@ -41,8 +41,8 @@ pub(crate) struct Gateway {
 /// A gateway that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatewayError {
-    #[error("recipe: {0}")]
-    Recipe(#[from] LoadError),
+    #[error("{0}: {1}")]
+    Recipe(String, LoadError),
     #[error("{0}")]
     Client(#[from] ClientError),
 }
@@ -88,7 +88,8 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         callbacks: Option<&Arc<Callbacks>>,
     ) -> Result<Self, GatewayError> {
-        let recipe = Recipe::load(&config.recipe)?;
+        let fault = |error| GatewayError::Recipe(config.recipe.place(), error);
+        let recipe = Recipe::load(&config.recipe).map_err(fault)?;
         let callbacks = callbacks.filter(|callbacks| callbacks.reach(config)).cloned();
         let vars = Arc::new(config.vars.clone());
         let secrets = config.settings.values().filter(|value| value.is_secret());

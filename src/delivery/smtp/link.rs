@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::super::SendError;
-use super::sort::{Step, sort};
+use super::sort::{Step, no_connection, sort};
 use super::wire::Wire;
 use crate::config::{SmtpProvider, SmtpSecurity};
 
@@ -124,7 +124,7 @@ impl Links {
             let open = AsyncSmtpConnection::connect_tokio1(server, None, &self.name, self.tls.clone(), None);
             return open.await.map_err(failed);
         };
-        let unreachable = |_error| SendError::Temporary("the mail server cannot be reached".to_owned());
+        let unreachable = |error| SendError::Temporary(no_connection(&error));
         let wire = Box::new(Wire::new(TcpStream::connect(server).await.map_err(unreachable)?));
         let greeted = AsyncSmtpConnection::connect_with_transport(wire, &self.name).await;
         let mut connection = greeted.map_err(failed)?;

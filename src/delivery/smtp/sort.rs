@@ -1,6 +1,6 @@
 //! What a mail server's refusal means.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::response::Severity;
@@ -48,8 +48,11 @@ pub(super) fn sort(error: &Error, step: Step) -> SendError {
             Step::Content => SendError::Unknown(text("the connection ended")),
             // Without a status, lettre found no way to log in that both sides know.
             Step::Login if error.is_client() => SendError::Auth(text("no common mechanism")),
-            Step::Connection if error.is_tls() => SendError::Temporary(text("TLS failed")),
-            Step::Connection | Step::Login | Step::Sender | Step::Recipient | Step::Data => {
+            Step::Connection if error.is_response() => {
+                SendError::Temporary("what answers there does not speak SMTP".to_owned())
+            }
+            Step::Connection => SendError::Temporary(no_connection(error)),
+            Step::Login | Step::Sender | Step::Recipient | Step::Data => {
                 SendError::Temporary(text("the connection failed"))
             }
         };
@@ -74,6 +77,31 @@ pub(super) fn sort(error: &Error, step: Step) -> SendError {
         Step::Connection => SendError::Temporary(text),
         Step::Sender | Step::Recipient | Step::Data | Step::Content => SendError::Rejected(text),
     }
+}
+
+/// What is said where there is no connection, and what mends it.
+const CONNECTION_FIXES: [(&str, &str); 3] = [
+    (
+        "certificate",
+        "write the host as its certificate names it, or name the certificate's issuer in ca_file",
+    ),
+    ("InvalidContentType", "it speaks no TLS from the first byte there: write smtp://, for STARTTLS"),
+    (
+        "STARTTLS",
+        "write smtps:// if it speaks TLS from the first byte, or allow_plain = true in your own network",
+    ),
+];
+
+/// Why there is no connection. No mail was begun, so that these words tell of nobody.
+pub(super) fn no_connection(error: &dyn StdError) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let cause = cause.to_string();
+    let fix = CONNECTION_FIXES.iter().find(|(words, _)| cause.contains(words));
+    let fix = fix.map(|(_, fix)| format!("; fix: {fix}")).unwrap_or_default();
+    format!("no connection to the mail server: {cause}{fix}")
 }
 
 /// The enhanced status code of a reply (RFC 3463), less its class.
