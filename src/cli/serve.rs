@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::app::{App, World};
-use crate::config::{Mode, Source, UpstreamConfig};
+use crate::config::{Mode, ProviderConfig, Source, UpstreamConfig};
 use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. At SIGHUP the configuration is read again.
@@ -17,10 +17,11 @@ pub(super) async fn run(source: Source, out: &mut (dyn Write + Send)) -> Result<
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (mode, apps) = (config.mode, config.apps.clone());
     let local = config.upstreams.values().all(|upstream| matches!(upstream, UpstreamConfig::Jwt(_)));
+    let prints = config.providers.values().all(|provider| matches!(provider, ProviderConfig::Console(_)));
     let app = App::start(config, World { source: Some(source), ..World::real() })?;
     if mode == Mode::Development {
         let example = apps.example().unwrap_or("com.messenger.appid");
-        hint(out, app.public_address(), example, local)?;
+        hint(out, app.public_address(), example, prints, local)?;
     }
     let reloads = app.reloads().clone();
     let reloading = tokio::spawn(async move {
@@ -49,14 +50,21 @@ pub(super) async fn run(source: Source, out: &mut (dyn Write + Send)) -> Result<
 }
 
 /// What to try first.
-fn hint(out: &mut dyn Write, address: std::net::SocketAddr, app: &str, local: bool) -> std::io::Result<()> {
+fn hint(
+    out: &mut dyn Write,
+    address: std::net::SocketAddr,
+    app: &str,
+    prints: bool,
+    local: bool,
+) -> std::io::Result<()> {
+    let way = if prints { "to the log below" } else { "where [routes] says" };
     let body = format!("{{op: \"login\", phone: \"18005551234\", appid: \"{app}\"");
     let token = if local { "a token that is signed here" } else { "a token of your chat backend" };
     writeln!(
         out,
-        "Development mode: codes go to the log below. Log in with\n\n  \
+        "Development mode: codes go {way}. Log in with\n\n  \
          curl -d '{body}}}' http://{address}/\n\n\
-         then with the code from the log, for {token}:\n\n  \
+         then with the code, for {token}:\n\n  \
          curl -d '{body}, otp: \"CODE\"}}' http://{address}/\n"
     )?;
     out.flush()

@@ -299,13 +299,16 @@ fn complain(provider: &str, message: &OutgoingCode, error: &SendError) {
     let fix = match error {
         SendError::Auth(_) => "check its credentials",
         SendError::NoFunds(_) => "top its account up",
-        SendError::Rejected(_) => "check its sender and its templates",
+        SendError::Rejected(_) => "check its address, its sender and its templates",
+        SendError::Unknown(_) => {
+            tracing::warn!(provider, message_id = %message.id, error = %error, "a provider may have taken a message");
+            return;
+        }
         SendError::BadNumber(_)
         | SendError::Blocked(_)
         | SendError::Unroutable(_)
         | SendError::Throttled { .. }
-        | SendError::Temporary(_)
-        | SendError::Unknown(_) => {
+        | SendError::Temporary(_) => {
             tracing::warn!(provider, message_id = %message.id, error = %error, "a provider did not take a message");
             return;
         }

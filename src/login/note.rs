@@ -34,14 +34,15 @@ impl Login {
             Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
             Err(error) => (Status::Failed, None, Some(error)),
         };
-        if let Some(error) = &error {
-            tracing::error!(
-                message_id = %message.id,
-                to = message.to.masked(),
-                provider,
-                error = %error,
-                "a code was not delivered"
-            );
+        let (id, to) = (&message.id, message.to.masked());
+        match &error {
+            Some(error) if status == Status::Unknown => {
+                tracing::warn!(message_id = %id, to, provider, error = %error, "a code may have been sent: nobody knows");
+            }
+            Some(error) => {
+                tracing::error!(message_id = %id, to, provider, error = %error, "a code was not delivered");
+            }
+            None => {}
         }
         let now = self.clock.now();
         let refund = error.as_ref().is_some_and(SendError::is_providers_fault);
