@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::Section;
+use super::routes::is_prefix;
 use super::secret_file::is_readable_by_others;
 use super::{Mode, countries, prices};
 use crate::domain::address::Address;
@@ -16,7 +17,7 @@ use crate::domain::guard::AtCap;
 use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::money::DailySpend;
 use crate::domain::pepper::{HashCost, MEMORY_KIB, Peppers};
-use crate::domain::phone::Country;
+use crate::domain::phone::{Country, Holder};
 
 /// `[otp]`.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct Policy {
     pub countries: BTreeSet<Country>,
     /// Whether kinds of numbers that no person reads messages on are refused: production.
     pub persons_only: bool,
+    /// Beginnings of numbers in E.164 that are persons' though the numbering plan gives them to nobody.
+    pub new_ranges: Vec<String>,
 }
 
 impl Policy {
@@ -58,8 +61,14 @@ impl Policy {
     #[must_use]
     pub fn serves(&self, address: &Address) -> bool {
         let Address::Phone(phone) = address else { return true };
-        let served = self.countries.is_empty() || self.countries.contains(&phone.country());
-        served && !(self.persons_only && phone.is_nobodys())
+        let served = || self.countries.is_empty() || self.countries.contains(&phone.country());
+        match phone.holder() {
+            _ if !self.persons_only => served(),
+            Holder::Person => served(),
+            Holder::Service => false,
+            // Of a range that it does not know, the numbering plan knows no country either.
+            Holder::Nobody => self.new_ranges.iter().any(|range| phone.e164().starts_with(range.as_str())),
+        }
     }
 }
 
@@ -151,8 +160,12 @@ pub(super) fn read_policy(root: &Section<'_>, mode: Mode) -> Policy {
              messages to at your cost",
         );
     }
+    let new_ranges = section.get("new_ranges", Vec::<String>::new());
+    if !new_ranges.iter().all(|range| is_prefix(range)) {
+        section.problem("new_ranges", "must hold beginnings of numbers in E.164, such as [\"+23481\"]");
+    }
     section.finish();
-    Policy { countries, persons_only: mode == Mode::Production }
+    Policy { countries, persons_only: mode == Mode::Production, new_ranges }
 }
 
 pub(super) fn read_email(root: &Section<'_>) -> Email {

@@ -60,6 +60,18 @@ pub enum PhoneError {
     },
 }
 
+/// To whom a numbering plan gives a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A person may read messages there.
+    Person,
+    /// Premium rate, shared cost, toll free, pagers, voice mail, company-wide access, satellites and other networks
+    /// without a country.
+    Service,
+    /// Short codes, and ranges that are not given out, as far as this release knows.
+    Nobody,
+}
+
 impl Phone {
     /// Takes E.164 and nothing else, for our own API.
     ///
@@ -137,24 +149,24 @@ impl Phone {
         *self.country.get_or_init(|| country_of(&self.e164, of_plan))
     }
 
-    /// Whether the numbering plan gives the number to services, not to people: premium rate, shared cost, toll free,
-    /// pagers, voice mail, company-wide access, satellites and other networks without a country.
+    /// To whom the numbering plan gives the number.
     #[must_use]
-    pub fn is_nobodys(&self) -> bool {
-        let Ok(number) = PHONE_NUMBER_UTIL.parse(&self.e164, None) else { return true };
+    pub fn holder(&self) -> Holder {
+        let Ok(number) = PHONE_NUMBER_UTIL.parse(&self.e164, None) else { return Holder::Nobody };
         match number.get_type() {
+            _ if WORLD.iter().any(|code| self.e164.starts_with(code)) => Holder::Service,
             PhoneNumberType::PremiumRate
             | PhoneNumberType::SharedCost
             | PhoneNumberType::TollFree
             | PhoneNumberType::Pager
             | PhoneNumberType::UAN
-            | PhoneNumberType::VoiceMail => true,
+            | PhoneNumberType::VoiceMail => Holder::Service,
             PhoneNumberType::FixedLine
             | PhoneNumberType::Mobile
             | PhoneNumberType::FixedLineOrMobile
             | PhoneNumberType::VoIP
-            | PhoneNumberType::PersonalNumber
-            | PhoneNumberType::Unknown => WORLD.iter().any(|code| self.e164.starts_with(code)),
+            | PhoneNumberType::PersonalNumber => Holder::Person,
+            PhoneNumberType::Unknown => Holder::Nobody,
         }
     }
 
@@ -281,6 +293,33 @@ mod tests {
     }
 
     #[test]
+    fn each_regions_mobile_example_is_a_persons_and_its_costly_ones_are_not_c6() {
+        let kinds = [
+            (PhoneNumberType::Mobile, Holder::Person),
+            (PhoneNumberType::PremiumRate, Holder::Service),
+            (PhoneNumberType::SharedCost, Holder::Service),
+            (PhoneNumberType::TollFree, Holder::Service),
+            (PhoneNumberType::Pager, Holder::Service),
+            (PhoneNumberType::UAN, Holder::Service),
+        ];
+        for (kind, holder) in kinds {
+            let regions = PHONE_NUMBER_UTIL.get_supported_regions();
+            let examples = regions.filter_map(|region| {
+                PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(region, kind).ok()
+            });
+            let mut seen = 0;
+            for example in examples {
+                let e164 = example.format_as(PhoneNumberFormat::E164).into_owned();
+                // Toll-free numbers of some countries are too short for E.164: nobody can ask for those at all.
+                let Ok(phone) = Phone::parse(&e164) else { continue };
+                assert_eq!(phone.holder(), holder, "{e164} {kind:?}");
+                seen += 1;
+            }
+            assert!(seen > 5, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn trunk_zeros_and_italian_zeros_are_told_apart_e3() {
         for (given, canonical) in [
             ("4407911123456", "+447911123456"),
@@ -343,7 +382,7 @@ mod tests {
             "+498001234567",
             "+33891123456",
         ] {
-            assert!(Phone::parse(service).expect(service).is_nobodys(), "{service}");
+            assert_eq!(Phone::parse(service).expect(service).holder(), Holder::Service, "{service}");
         }
         for person in [
             "+12015550123",
@@ -353,7 +392,7 @@ mod tests {
             "+5511987654321",
             "+86 13812345678",
         ] {
-            assert!(!Phone::parse_lenient(person).expect(person).is_nobodys(), "{person}");
+            assert_eq!(Phone::parse_lenient(person).expect(person).holder(), Holder::Person, "{person}");
         }
     }
 

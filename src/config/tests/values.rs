@@ -245,11 +245,19 @@ fn the_first_rule_that_fits_orders_a_message_and_the_cap_cuts_it() {
 fn production_sends_to_people_in_listed_countries_alone_c2_c6() {
     let serves = |policy: &Policy, number: &str| policy.serves(&Address::parse(number).expect("a number"));
     let countries = [Country::of("US"), Country::of("GB")].into();
-    let production = Policy { countries, persons_only: true };
+    let mut production = Policy { countries, persons_only: true, new_ranges: Vec::new() };
     assert!(serves(&production, "+12015550123") && serves(&production, "+447400123456"));
     for refused in ["+18005551234", "+19002345678", "+448712345678", "+4915123456789", "+881612345678"] {
         assert!(!serves(&production, refused), "{refused}");
     }
+    production.countries.extend(["ZA", "AU", "DE", "KR", "HK", "NO"].map(Country::of));
+    let short = ["+2741348", "+2710111", "+4911833", "+8210114", "+85210000", "+4704000", "+491901234567"];
+    for refused in short {
+        assert!(!serves(&production, refused), "{refused}");
+    }
+    production.new_ranges = vec!["+4919".to_owned(), "+1900".to_owned()];
+    assert!(serves(&production, "+491901234567") && !serves(&production, "+4911833"));
+    assert!(!serves(&production, "+19002345678"), "a premium number stays one");
     let development = parse("").expect("no problems").policy;
     assert!(serves(&development, "+18005551234") && serves(&development, "+881612345678"));
 }
