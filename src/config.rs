@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
-pub use messages::{AppMessages, LocaleTexts, Texts, minutes};
+pub use messages::{AppMessages, LocaleTexts, Sample, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use prices::PriceBook;
 pub use providers::{ConsoleProvider, ProviderConfig, Terms};
@@ -252,8 +252,8 @@ impl Config {
         let email = otp::read_email(&root);
         let limits = otp::read_limits(&root);
         let upstreams = upstreams::read(&root, assumed, &public_url);
-        let messages = messages::read_texts(&root);
         let lifetime = otp.as_ref().map_or(otp::MAX_LIFETIME, |otp| otp.lifetime);
+        let messages = messages::read_texts(&root, lifetime);
         let known = apps::Known { upstreams: &upstreams, texts: &messages, length, lifetime };
         let apps = apps::read_apps(&root, assumed, &known);
         let mesibo = apps::read_client_texts(&root);

@@ -205,6 +205,7 @@ fn test_message(config: &Config, channel: Channel, to: Address, text: Option<Str
         None => Messages::new(config.messages.clone(), Arc::new(config.apps.clone())).write(&Occasion {
             app_id: "",
             channel,
+            purpose: &Purpose::Login,
             app_name: APP_NAME,
             languages: &[],
             code: &code,

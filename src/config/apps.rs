@@ -151,7 +151,7 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
     if let Some(Err(fix)) = name.as_deref().map(check_app_name) {
         section.problem("name", fix);
     }
-    let messages = messages::read_app(section, texts);
+    let messages = messages::read_app(section, texts, known.lifetime);
     if let Some(name) = &name {
         messages::check_length(section, &messages, texts, name, (length, lifetime));
     }

@@ -14,16 +14,24 @@ use crate::domain::template::{Template, Values};
 
 /// The texts that need no configuration.
 const EMBEDDED: &str = include_str!("messages.toml");
+/// None of them says another thing with another lifetime.
+const EMBEDDED_MINUTES: u64 = 5;
 /// The subject of a language that has none: the app's name says enough in each.
 const PLAIN_SUBJECT: &str = "{{ app }}";
 
 /// What is said in one language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocaleTexts {
-    /// The message.
+    /// The message with a code to log in with.
     pub text: Template,
     /// What a mail has above it.
     pub subject: Template,
+    /// The message with a code that makes a number that of an account.
+    pub change_phone: Template,
+    /// The mail with a code that adds the mailbox to an account.
+    pub link_email: Template,
+    /// What that mail has above it.
+    pub link_email_subject: Template,
     /// What a number is told whose account has another one now.
     pub phone_changed: Template,
 }
@@ -47,10 +55,18 @@ impl Texts {
     fn embedded() -> Self {
         let table: toml::Table = EMBEDDED.parse().unwrap_or_default();
         let read = |(tag, texts): (&String, &toml::Value)| {
-            let text = Template::message(texts.get("text")?.as_str()?).ok()?;
-            let subject = Template::subject(texts.get("subject")?.as_str()?).ok()?;
-            let phone_changed = Template::notice(texts.get("phone_changed")?.as_str()?).ok()?;
-            Some((Locale::parse(tag)?, LocaleTexts { text, subject, phone_changed }))
+            let source = |key: &str| texts.get(key)?.as_str();
+            let message = |key: &str| Template::message(source(key)?, EMBEDDED_MINUTES).ok();
+            let subject = |key: &str| Template::subject(source(key)?).ok();
+            let texts = LocaleTexts {
+                text: message("text")?,
+                subject: subject("subject")?,
+                change_phone: message("change_phone")?,
+                link_email: message("link_email")?,
+                link_email_subject: subject("link_email_subject")?,
+                phone_changed: Template::notice(source("phone_changed")?).ok()?,
+            };
+            Some((Locale::parse(tag)?, texts))
         };
         Self(table.iter().filter_map(read).collect())
     }
@@ -63,7 +79,7 @@ pub struct AppMessages {
     pub locale: Locale,
     /// The lines for machines.
     pub marks: Marks,
-    /// Texts in place of, or beside, those of all apps.
+    /// Texts for logins in place of, or beside, those of all apps.
     pub texts: BTreeMap<Locale, Template>,
 }
 
@@ -81,29 +97,39 @@ impl AppMessages {
         all.into_iter().collect()
     }
 
-    /// The text for one of them.
+    /// The text for a login in one of them.
     #[must_use]
     pub fn template<'a>(&'a self, texts: &'a Texts, locale: &Locale) -> Option<&'a Template> {
         self.texts.get(locale).or_else(|| texts.find(locale).map(|texts| &texts.text))
     }
 
-    /// The longest message that an app sends in each language, codes and times as configured.
+    /// Each SMS that an app sends in each language, codes and times as configured.
     #[must_use]
-    pub fn samples(
-        &self,
-        texts: &Texts,
-        app: &str,
-        length: CodeLength,
-        lifetime: Duration,
-    ) -> Vec<(Locale, String)> {
+    pub fn samples(&self, texts: &Texts, app: &str, length: CodeLength, lifetime: Duration) -> Vec<Sample> {
         let code = "0".repeat(usize::from(length.digits()));
         let values = Values { app, code: &code, minutes: minutes(lifetime) };
-        let sample = |locale: &Locale| {
-            let human = self.template(texts, locale)?.render(values);
-            Some((locale.clone(), self.marks.compose(&human, &code).to_string()))
+        let of_locale = |locale: &Locale| {
+            let marked = |template: &Template| self.marks.compose(&template.render(values), &code);
+            let known = texts.find(locale);
+            let sms = [
+                ("text", self.template(texts, locale).map(marked)),
+                ("change_phone", known.map(|texts| marked(&texts.change_phone))),
+                ("phone_changed", known.map(|texts| texts.phone_changed.render(values))),
+            ];
+            sms.map(|(key, text)| Some(Sample { locale: locale.clone(), key, text: text?.to_string() }))
         };
-        self.locales(texts).into_iter().filter_map(sample).collect()
+        self.locales(texts).into_iter().flat_map(of_locale).flatten().collect()
     }
+}
+
+/// An SMS as an app would send it. Its code is nobody's.
+pub struct Sample {
+    /// The language.
+    pub locale: Locale,
+    /// The key of the text in `[messages.LOCALE]`.
+    pub key: &'static str,
+    /// All of it.
+    pub text: String,
 }
 
 /// A lifetime as messages tell it: in minutes, and never less than one.
@@ -112,35 +138,45 @@ pub fn minutes(lifetime: Duration) -> u64 {
     lifetime.as_secs().div_ceil(60)
 }
 
-pub(super) fn read_texts(root: &Section<'_>) -> Texts {
+pub(super) fn read_texts(root: &Section<'_>, lifetime: Duration) -> Texts {
     let Texts(mut texts) = Texts::embedded();
     let outer = root.section("messages");
     let mut seen = BTreeSet::new();
+    let english = texts.get(&Locale::english()).cloned();
+    let message = |text: &str| Template::message(text, minutes(lifetime));
     for key in outer.keys() {
         let section = outer.section(&key);
         let text = section.required::<String>("text", "set the text, such as \"{{ code }} is your code.\"");
-        let subject = section.optional::<String>("subject");
-        let phone_changed = section.optional::<String>("phone_changed");
-        let text = text.and_then(|text| checked(&section, "text", Template::message(&text)));
-        let subject = subject.and_then(|subject| checked(&section, "subject", Template::subject(&subject)));
-        let phone_changed =
-            phone_changed.and_then(|text| checked(&section, "phone_changed", Template::notice(&text)));
+        let text = text.and_then(|text| checked(&section, "text", message(&text)));
+        let read = |key: &str, read: &dyn Fn(&str) -> Result<Template, String>| {
+            section.optional::<String>(key).and_then(|text| checked(&section, key, read(&text)))
+        };
+        let subject = read("subject", &Template::subject);
+        let change_phone = read("change_phone", &message);
+        let link_email = read("link_email", &message);
+        let link_email_subject = read("link_email_subject", &Template::subject);
+        let phone_changed = read("phone_changed", &Template::notice);
         section.finish();
         let Some(locale) = read_tag(&outer, &key, &mut seen) else { continue };
-        let old = texts.get(&locale).cloned();
-        let english = texts.get(&Locale::english()).map(|texts| texts.phone_changed.clone());
-        let (old_subject, old_notice) = old.map(|old| (old.subject, old.phone_changed)).unzip();
-        let subject = subject.or(old_subject).or_else(|| Template::subject(PLAIN_SUBJECT).ok());
-        let phone_changed = phone_changed.or(old_notice).or(english);
-        if let (Some(text), Some(subject), Some(phone_changed)) = (text, subject, phone_changed) {
-            texts.insert(locale, LocaleTexts { text, subject, phone_changed });
-        }
+        let plain = Template::subject(PLAIN_SUBJECT).ok();
+        let foreign =
+            || english.clone().zip(plain).map(|(english, subject)| LocaleTexts { subject, ..english });
+        let (Some(text), Some(old)) = (text, texts.get(&locale).cloned().or_else(foreign)) else { continue };
+        let new = LocaleTexts {
+            text,
+            subject: subject.unwrap_or(old.subject),
+            change_phone: change_phone.unwrap_or(old.change_phone),
+            link_email: link_email.unwrap_or(old.link_email),
+            link_email_subject: link_email_subject.unwrap_or(old.link_email_subject),
+            phone_changed: phone_changed.unwrap_or(old.phone_changed),
+        };
+        texts.insert(locale, new);
     }
     outer.finish();
     Texts(texts)
 }
 
-pub(super) fn read_app(section: &Section<'_>, texts: &Texts) -> AppMessages {
+pub(super) fn read_app(section: &Section<'_>, texts: &Texts, lifetime: Duration) -> AppMessages {
     let named = section.get("locale", Locale::english().to_string());
     let android_hash = section.optional::<String>("android_hash");
     let web_domain = section.optional::<String>("web_domain");
@@ -163,7 +199,7 @@ pub(super) fn read_app(section: &Section<'_>, texts: &Texts) -> AppMessages {
     let mut own = BTreeMap::new();
     for key in outer.keys() {
         let text = outer.optional::<String>(&key);
-        let text = text.and_then(|text| checked(&outer, &key, Template::message(&text)));
+        let text = text.and_then(|text| checked(&outer, &key, Template::message(&text, minutes(lifetime))));
         let locale = read_tag(&outer, &key, &mut seen);
         own.extend(locale.zip(text));
     }
@@ -191,12 +227,14 @@ pub(super) fn check_length(
         return;
     }
     let samples = messages.samples(texts, app, length, lifetime);
-    let long = samples.iter().filter(|(_, text)| text.len() > MAX_RETRIEVER_BYTES);
-    let long: Vec<String> = long.map(|(locale, text)| format!("{locale} ({} bytes)", text.len())).collect();
+    let with_hash = samples.iter().filter(|sample| sample.key != "phone_changed");
+    let long = with_hash.filter(|sample| sample.text.len() > MAX_RETRIEVER_BYTES);
+    let shown = |sample: &Sample| format!("{} {} ({} bytes)", sample.locale, sample.key, sample.text.len());
+    let long: Vec<String> = long.map(shown).collect();
     if !long.is_empty() {
         let text = format!(
             "Android reads messages of {MAX_RETRIEVER_BYTES} bytes at most, with the hash; longer are {}: shorten the \
-             name or web_domain, or write shorter texts into [apps.messages]",
+             name or web_domain, or write shorter texts into [messages] or [apps.messages]",
             long.join(", ")
         );
         section.problem("android_hash", &text);

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::config::{AppMessages, Apps, Texts, minutes};
+use crate::config::{AppMessages, Apps, LocaleTexts, Texts, minutes};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::locale::{self, Locale};
+use crate::domain::purpose::Purpose;
 use crate::domain::segments::{Alphabet, segments};
 use crate::domain::template::Values;
 
@@ -24,6 +25,8 @@ pub struct Occasion<'a> {
     pub app_name: &'a str,
     /// How it travels: only an SMS has lines for machines.
     pub channel: Channel,
+    /// What the code is good for.
+    pub purpose: &'a Purpose,
     /// The languages that the person prefers, best first, as BCP 47 tags.
     pub languages: &'a [String],
     /// The code.
@@ -59,6 +62,8 @@ pub struct Long {
     pub app_id: Option<String>,
     /// The language.
     pub locale: Locale,
+    /// The key of its text in `[messages.LOCALE]`.
+    pub key: &'static str,
     /// What it is written in.
     pub alphabet: Alphabet,
     /// Its length, in units of that.
@@ -85,17 +90,32 @@ impl Messages {
     pub fn write(&self, occasion: &Occasion<'_>) -> Text {
         let plain = AppMessages::default();
         let app = self.apps.find(occasion.app_id).map_or(&plain, |app| &app.messages);
-        let available = app.locales(&self.texts);
-        let chosen = locale::choose(occasion.languages, &available).unwrap_or(&app.locale);
         let values = Values {
             app: occasion.app_name,
             code: occasion.code.reveal(),
             minutes: minutes(occasion.lifetime),
         };
-        let template = app.template(&self.texts, chosen);
-        let human = template.map_or_else(|| values.bare(), |template| template.render(values));
-        let texts = self.texts.find(chosen).filter(|_| occasion.channel == Channel::Email);
-        let subject = texts.map(|texts| texts.subject.render(values).to_string());
+        let english = Locale::english();
+        let (chosen, template, subject) = match occasion.purpose {
+            Purpose::Login => {
+                let available = app.locales(&self.texts);
+                let chosen = locale::choose(occasion.languages, &available).unwrap_or(&app.locale);
+                let subject = self.texts.find(chosen).map(|texts| &texts.subject);
+                (chosen, app.template(&self.texts, chosen), subject)
+            }
+            Purpose::ChangePhone(_) => {
+                let (chosen, texts) = self.of_all_apps(app, occasion.languages, &english);
+                (chosen, texts.map(|texts| &texts.change_phone), None)
+            }
+            Purpose::LinkEmail(_) => {
+                let (chosen, texts) = self.of_all_apps(app, occasion.languages, &english);
+                (chosen, texts.map(|texts| &texts.link_email), texts.map(|texts| &texts.link_email_subject))
+            }
+        };
+        let human = template.map(|template| template.render(values));
+        let human = human.filter(|text| text.contains(values.code)).unwrap_or_else(|| values.bare());
+        let subject = subject.filter(|_| occasion.channel == Channel::Email);
+        let subject = subject.map(|subject| subject.render(values).to_string());
         let body = match occasion.channel {
             Channel::Sms => app.marks.compose(&human, values.code),
             Channel::Voice | Channel::Whatsapp | Channel::Telegram | Channel::Email => human,
@@ -109,14 +129,26 @@ impl Messages {
     pub fn phone_changed(&self, notice: &NumberChanged<'_>) -> Text {
         let plain = AppMessages::default();
         let app = self.apps.find(notice.app_id).map_or(&plain, |app| &app.messages);
-        let available: Vec<_> = self.texts.locales().collect();
-        let chosen = locale::choose(notice.languages, &available).unwrap_or(&app.locale);
         let values = Values { app: notice.app_name, code: "", minutes: 0 };
         let english = Locale::english();
-        let locale = if self.texts.find(chosen).is_some() { chosen } else { &english };
-        let texts = self.texts.find(locale);
+        let (locale, texts) = self.of_all_apps(app, notice.languages, &english);
         let body = texts.map_or_else(|| values.bare(), |texts| texts.phone_changed.render(values));
         Text { locale: locale.to_string(), subject: notice.app_name.to_owned(), body }
+    }
+
+    /// Where apps have no texts of their own, the texts in the best language; in the app's own, it may have none.
+    fn of_all_apps<'a>(
+        &'a self,
+        app: &'a AppMessages,
+        languages: &[String],
+        english: &'a Locale,
+    ) -> (&'a Locale, Option<&'a LocaleTexts>) {
+        let available: Vec<_> = self.texts.locales().collect();
+        let chosen = locale::choose(languages, &available).unwrap_or(&app.locale);
+        match self.texts.find(chosen) {
+            Some(texts) => (chosen, Some(texts)),
+            None => (english, self.texts.find(english)),
+        }
     }
 
     /// The SMS that take more than one segment, per app and language.
@@ -125,9 +157,10 @@ impl Messages {
         let of_app = |(id, app): (Option<&str>, &crate::config::App)| {
             let app_id = id.map(str::to_owned);
             let samples = app.messages.samples(&self.texts, &app.name, length, lifetime);
-            samples.into_iter().map(move |(locale, text)| {
-                let (alphabet, units, segments) = segments(&text);
-                Long { app_id: app_id.clone(), locale, alphabet, units, segments }
+            samples.into_iter().map(move |sample| {
+                let (alphabet, units, segments) = segments(&sample.text);
+                let (locale, key) = (sample.locale, sample.key);
+                Long { app_id: app_id.clone(), locale, key, alphabet, units, segments }
             })
         };
         self.apps.iter().flat_map(of_app).filter(|long| long.segments > 1).collect()
@@ -139,6 +172,7 @@ impl Messages {
             tracing::warn!(
                 app = long.app_id,
                 locale = %long.locale,
+                text = long.key,
                 alphabet = long.alphabet.as_str(),
                 units = long.units,
                 segments = long.segments,

@@ -31,6 +31,10 @@ pub struct Values<'a> {
 impl Values<'static> {
     /// What a template is tried with.
     const SAMPLE: Self = Self { app: "App", code: "314159", minutes: 5 };
+
+    fn sample(minutes: u64) -> Self {
+        Self { minutes, ..Self::SAMPLE }
+    }
 }
 
 impl Values<'_> {
@@ -63,13 +67,14 @@ impl std::fmt::Debug for Template {
 }
 
 impl Template {
-    /// The text of a message: it names the code, and no line of it could pass for the one that binds a code to a host.
+    /// The text of a message: with a lifetime of so many minutes it holds the code, and no line of it could pass for the
+    /// one that binds a code to a host.
     ///
     /// # Errors
     /// With what to change.
-    pub fn message(source: &str) -> Result<Self, String> {
+    pub fn message(source: &str, minutes: u64) -> Result<Self, String> {
         let template = Self::compile(source)?;
-        let text = template.try_render(Values::SAMPLE)?;
+        let text = template.try_render(Values::sample(minutes))?;
         if !text.contains(Values::SAMPLE.code) {
             return Err("must contain {{ code }}".to_owned());
         }
@@ -158,13 +163,13 @@ mod tests {
     use super::*;
 
     fn wrong(source: &str) -> String {
-        Template::message(source).expect_err(source)
+        Template::message(source, 5).expect_err(source)
     }
 
     #[test]
     fn the_placeholders_are_filled_and_what_fills_them_is_inert_d5() {
         let template =
-            Template::message(" {{ app }}: {{ code }},\r\n{{ minutes }} min\n").expect("a template");
+            Template::message(" {{ app }}: {{ code }},\r\n{{ minutes }} min\n", 5).expect("a template");
         let values = Values { app: "<{{ code }}{% raw %}&", code: "000042", minutes: 10 };
         assert_eq!(*template.render(values), "<{{ code }}{% raw %}&: 000042,\n10 min");
     }
@@ -174,6 +179,9 @@ mod tests {
         assert_eq!(wrong("{{ name }} {{ code }}"), "there is no {{ name }}; a text knows app, code, minutes");
         assert_eq!(wrong("Hello from {{ app }}"), "must contain {{ code }}");
         assert_eq!(wrong("{% if false %}{{ code }}{% endif %}"), "must contain {{ code }}");
+        let five = "{{ app }}{% if minutes == 5 %}{{ code }}{% endif %}";
+        assert!(Template::message(five, 5).is_ok());
+        assert_eq!(Template::message(five, 10).expect_err("ten"), "must contain {{ code }}");
         for broken in ["{{ code }", "{{ code | upper }}", "{% if %}{{ code }}", "{{ code.x.y }}{{ code }}"] {
             assert!(wrong(broken).starts_with("is no template: "), "{broken}: {}", wrong(broken));
         }
@@ -187,7 +195,7 @@ mod tests {
         assert!(wrong("Code \u{202e}{{ code }}").contains("direction"));
         assert!(wrong("Code {{ code }}\u{0}").contains("control"));
         assert!(wrong("Code {{ code }}\rx").contains("control"));
-        assert!(Template::message("Code {{ code }}\nDo not share it, not with me@example.com #1").is_ok());
+        assert!(Template::message("Code {{ code }}\nDo not share it, not with me@example.com #1", 5).is_ok());
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Login {
             app_id: &order.app_id,
             app_name: &order.app_name,
             channel: order.channel,
+            purpose: &order.purpose,
             languages: &order.languages,
             code: &code,
             lifetime: self.otp.lifetime,

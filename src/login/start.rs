@@ -282,6 +282,7 @@ impl Login {
             app_id: &order.app_id,
             app_name: &order.app_name,
             channel,
+            purpose: &order.purpose,
             languages: &order.languages,
             code: &Code::generate(&*self.entropy, self.otp.length),
             lifetime: self.otp.lifetime,

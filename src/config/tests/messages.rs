@@ -111,7 +111,7 @@ fn messages_that_android_would_not_read_are_told_with_their_length_d2() {
     };
     assert_eq!(problems(parse(&exact(122))), []);
     let wanted = "apps[0].android_hash (latchkey.toml): Android reads messages of 140 bytes at most, with the hash; \
-                  longer are en (141 bytes): shorten the name or web_domain, or write shorter texts into [apps.messages]";
+                  longer are en text (141 bytes): shorten the name or web_domain, or write shorter texts into [messages] or [apps.messages]";
     assert_eq!(only_problem(&exact(123)), wanted);
     assert_eq!(problems(parse(&exact(123).replace("android_hash = \"FA+9qCX9VSu\"", ""))), []);
 }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::*;
+use crate::ambient::SeededEntropy;
 use crate::config::Config;
+use crate::domain::ids::SessionId;
 
 const HASH: &str = "android_hash = \"FA+9qCX9VSu\"\n";
 const DOMAIN: &str = "web_domain = \"login.example.com\"\n";
@@ -19,11 +21,16 @@ fn app(lines: &str) -> Messages {
 }
 
 fn write(messages: &Messages, channel: Channel, languages: &[&str]) -> Text {
+    write_for(messages, &Purpose::Login, channel, languages)
+}
+
+fn write_for(messages: &Messages, purpose: &Purpose, channel: Channel, languages: &[&str]) -> Text {
     let languages: Vec<String> = languages.iter().map(|tag| (*tag).to_owned()).collect();
     messages.write(&Occasion {
         app_id: "app",
         app_name: "Messenger",
         channel,
+        purpose,
         languages: &languages,
         code: &Code::parse("123456", CodeLength::SIX).expect("a code"),
         lifetime: Duration::from_mins(5),
@@ -32,6 +39,14 @@ fn write(messages: &Messages, channel: Channel, languages: &[&str]) -> Text {
 
 fn sms(messages: &Messages, languages: &[&str]) -> String {
     write(messages, Channel::Sms, languages).body.to_string()
+}
+
+fn change_phone() -> Purpose {
+    Purpose::ChangePhone(SessionId::generate(&SeededEntropy::new(1)))
+}
+
+fn link_email() -> Purpose {
+    Purpose::LinkEmail(SessionId::generate(&SeededEntropy::new(1)))
 }
 
 /// What a browser finds: "parse an origin-bound one-time code message" of WICG sms-one-time-codes, step by step.
@@ -61,15 +76,24 @@ fn every_message_is_byte_for_byte_its_golden_file_d1_d2_d7() {
     let both = format!("{HASH}{DOMAIN}");
     let kinds = [("plain", ""), ("hash", HASH), ("domain", DOMAIN), ("both", both.as_str())];
     let mut files = 0;
+    let mut compare = |name: &str, written: &str| {
+        let path = folder.join(format!("{name}.txt"));
+        let wanted = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(written.as_bytes(), wanted, "{name} is now {written:?}");
+        files += 1;
+    };
     for (kind, lines) in kinds {
         let messages = app(lines);
         for locale in LOCALES {
-            let path = folder.join(format!("{locale}-{kind}.txt"));
-            let wanted = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            let written = sms(&messages, &[locale]);
-            assert_eq!(written.as_bytes(), wanted, "{locale} {kind} is now {written:?}");
-            files += 1;
+            compare(&format!("{locale}-{kind}"), &sms(&messages, &[locale]));
         }
+    }
+    let messages = app(&both);
+    for locale in LOCALES {
+        let sms = write_for(&messages, &change_phone(), Channel::Sms, &[locale]);
+        compare(&format!("{locale}-change_phone"), &sms.body);
+        let mail = write_for(&messages, &link_email(), Channel::Email, &[locale]);
+        compare(&format!("{locale}-link_email"), &format!("{}\n\n{}", mail.subject, *mail.body));
     }
     assert_eq!(folder.read_dir().expect("a folder").count(), files, "no golden file is without its message");
 }
@@ -122,6 +146,13 @@ fn every_embedded_text_fits_one_segment_d3() {
         };
         assert_eq!((alphabet, count), (wanted, 1), "{locale} has {units}");
     }
+    for locale in LOCALES {
+        let change = write_for(&messages, &change_phone(), Channel::Sms, &[locale]);
+        assert!(
+            change.body.len() <= sms(&messages, &[locale]).len(),
+            "{locale}: an app whose logins fit fits"
+        );
+    }
     assert_eq!(messages.long(ten, Duration::from_mins(10)), [], "nor with the longest codes and lifetimes");
 }
 
@@ -135,11 +166,47 @@ fn what_takes_more_than_one_segment_is_told_with_its_alphabet_and_length_d3() {
     let wanted = Long {
         app_id: Some("app".to_owned()),
         locale: Locale::english(),
+        key: "text",
         alphabet: Alphabet::Ucs2,
         units: 85,
         segments: 2,
     };
     assert_eq!(long, [wanted]);
+    let lines = "[messages.en]\ntext = \"{{ code }}\"\nphone_changed = \"X\"\nchange_phone = \"{{ code }}X\"";
+    let lines = lines.replace('X', &"x".repeat(161));
+    let long = self::messages(&lines).long(CodeLength::SIX, Duration::from_mins(5));
+    assert_eq!(long.iter().map(|long| long.key).collect::<Vec<_>>(), ["change_phone", "phone_changed"]);
+}
+
+#[test]
+fn a_code_is_told_to_be_for_what_it_is_good_for_d7() {
+    let own = app("locale = \"it\"\n[apps.messages]\nit = \"{{ app }}: {{ code }}\"\nde = \"{{ code }}\"");
+    let body = |purpose: &Purpose, channel, language| {
+        write_for(&own, purpose, channel, &[language]).body.to_string()
+    };
+    assert_eq!(body(&Purpose::Login, Channel::Sms, "de"), "123456");
+    let number = "Dein Code für die neue Nummer bei Messenger ist 123456. Gib ihn niemals weiter.";
+    assert_eq!(body(&change_phone(), Channel::Sms, "de"), number);
+    assert_eq!(body(&change_phone(), Channel::Voice, "de"), number);
+    let mail = write_for(&own, &link_email(), Channel::Email, &["fr"]);
+    assert_eq!(mail.subject, "Votre code Messenger pour cette adresse e-mail");
+    assert!(mail.body.starts_with("Votre code pour ajouter cette adresse e-mail à Messenger est 123456."));
+    let foreign = write_for(&own, &change_phone(), Channel::Sms, &["sv"]);
+    assert!(foreign.locale == "en" && foreign.body.starts_with("Your Messenger code to change your number"));
+    let replaced =
+        messages("[messages.it]\ntext = \"{{ code }}\"\nchange_phone = \"Nuovo numero: {{ code }}\"");
+    assert_eq!(*write_for(&replaced, &change_phone(), Channel::Sms, &["it"]).body, "Nuovo numero: 123456");
+    let mail = write_for(&replaced, &link_email(), Channel::Email, &["it"]);
+    assert!(
+        mail.body.starts_with("Your code to add this e-mail address"),
+        "no login, in a language that many read"
+    );
+}
+
+#[test]
+fn a_text_that_leaves_its_code_out_after_all_leaves_the_bare_code() {
+    let messages = app("[apps.messages]\nen = \"Hi{% if code == '314159' %} {{ code }}{% endif %}\"");
+    assert_eq!(sms(&messages, &["en"]), "Messenger: 123456");
 }
 
 #[test]
@@ -185,6 +252,7 @@ proptest::proptest! {
                 app_id: "app",
                 app_name: &app_name,
                 channel: Channel::Sms,
+                purpose: &Purpose::Login,
                 languages: &[LOCALES[locale].to_owned()],
                 code: &Code::parse("123456", CodeLength::SIX).expect("a code"),
                 lifetime: Duration::from_mins(5),
