@@ -220,7 +220,8 @@ impl Config {
     ) -> (Result<Self, ConfigError>, Asked) {
         let is_setting = |name: &str| {
             let key = name.strip_prefix(reader::PREFIX).unwrap_or_default();
-            key.contains("__") || ["MODE", "PUBLIC_URL"].contains(&key)
+            key.contains("__")
+                || ["ALLOW_REMOTE_DEVELOPMENT", "MODE", "PROVIDERS_DIR", "PUBLIC_URL"].contains(&key)
         };
         let variables = variables.iter().filter(|(name, _)| is_setting(name));
         let variables = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -260,7 +261,8 @@ impl Config {
         let recipes = recipes::read(&root);
         let (providers, terms) = providers::read_providers(&root, assumed, &recipes);
         let routes = routes::read_routes(&root, &providers, &apps);
-        let reach = vars::Reach { apps: &apps, texts: &messages, policy: &policy, routes: &routes };
+        let reach =
+            vars::Reach { apps: &apps, texts: &messages, policy: &policy, terms: &terms, routes: &routes };
         vars::check(&root, &providers, &reach);
         let prices = prices::read_prices(&root, providers.keys());
         if limits.spend_per_day.is_some() && prices.providers.is_empty() {

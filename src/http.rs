@@ -29,7 +29,7 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::error::ErrorInternalServerError;
 use actix_web::http::header::ACCEPT_LANGUAGE;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, Resource, web};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -131,8 +131,8 @@ struct Turn {
 
 impl Gateway {
     fn asker(&self, request: &HttpRequest) -> Asker {
-        let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        let languages = header.map(language::preferences).unwrap_or_default();
+        let lines = request.headers().get_all(ACCEPT_LANGUAGE).filter_map(|value| value.to_str().ok());
+        let languages = language::preferences(lines);
         Asker { client: self.proxies.client(request), languages, bearer: bearer::of(request) }
     }
 
@@ -191,6 +191,12 @@ async fn on_its_own<T: 'static>(work: impl Future<Output = T> + 'static) -> Opti
     done
 }
 
+/// An address that is read and nothing else.
+fn document(path: &str) -> Resource {
+    let other = |request: HttpRequest| async move { problem::method_not_allowed(&request, "GET") };
+    web::resource(path).default_service(web::to(other))
+}
+
 /// The public routes; some are named by the apps.
 pub fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     mesibo::configure(config);
@@ -198,6 +204,6 @@ pub fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     receipts::configure(config);
     ops::configure(config);
     jwks::configure(config);
-    config.route("/problems", web::get().to(problem::page));
+    config.service(document("/problems").route(web::get().to(problem::page)));
     config.default_service(web::to(problem::not_found));
 }

@@ -73,6 +73,15 @@ impl Apps {
         }
     }
 
+    /// How those that speak mesibo's dialect spell `result`, where they agree.
+    #[must_use]
+    pub fn agreed_result(&self) -> Option<ResultSpelling> {
+        let speak = |app: &&App| app.dialects.contains(&Dialect::Mesibo);
+        let mut spelled = self.iter().map(|(_, app)| app).filter(speak).map(|app| app.result);
+        let first = spelled.next()?;
+        spelled.all(|other| other == first).then_some(first)
+    }
+
     /// An id that somebody could try; none when every id is taken.
     #[must_use]
     pub fn example(&self) -> Option<&str> {
@@ -181,6 +190,7 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
     };
     let Some(dialects) = dialects.filter(|dialects| !dialects.is_empty()) else {
         section.problem("dialects", "must be a list of \"mesibo\" and \"v1\"");
+        section.pass_over();
         return None;
     };
     check_length(section, "dialects", &dialects, length);

@@ -241,6 +241,14 @@ pub(super) fn check_length(
     }
 }
 
+/// Notes what is no language among `locales`.
+pub(super) fn check_tags(section: &Section<'_>, tags: &[String]) {
+    for wrong in tags.iter().filter(|tag| Locale::parse(tag).is_none()) {
+        let fix = format!("{wrong:?} is no language tag: write such as en, pt-BR or zh-Hans");
+        section.problem("locales", &fix);
+    }
+}
+
 fn read_tag(outer: &Section<'_>, key: &str, seen: &mut BTreeSet<Locale>) -> Option<Locale> {
     let locale = Locale::parse(key);
     match &locale {

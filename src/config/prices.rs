@@ -33,7 +33,9 @@ const OWN: [&str; 2] = ["currency", "login_worth"];
 const DEFAULT: &str = "default";
 
 impl Setting for Money {
-    const WANTED: &'static str = "an amount such as 0.0079, with up to six decimals";
+    fn wanted() -> String {
+        "an amount such as 0.0079, with up to six decimals".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {

@@ -132,7 +132,9 @@ impl Node {
     fn set(&mut self, path: &str, leaf: Self) -> bool {
         let Self::Table(table) = self else { return false };
         if let Some((first, rest)) = path.split_once('.') {
-            let branch = table.entry(first.to_owned()).or_insert_with(|| Self::Table(BTreeMap::new()));
+            let written = table.keys().find(|key| spelled_in_variables(key) == spelled_in_variables(first));
+            let first = written.cloned().unwrap_or_else(|| first.to_owned());
+            let branch = table.entry(first).or_insert_with(|| Self::Table(BTreeMap::new()));
             return branch.set(rest, leaf);
         }
         let free = !matches!(table.get(path), Some(Self::Table(_) | Self::List(_)));
@@ -141,6 +143,11 @@ impl Node {
         }
         free
     }
+}
+
+/// Variables have neither dashes nor small letters: `pt-BR` is `PT_BR` there.
+fn spelled_in_variables(key: &str) -> String {
+    key.to_ascii_lowercase().replace('-', "_")
 }
 
 /// The key that names the file of a secret.
@@ -389,7 +396,7 @@ impl<'a> Section<'a> {
             Node::Table(_) | Node::List(_) => None,
         };
         if value.is_none() {
-            self.problem(key, &format!("must be {}", T::WANTED));
+            self.problem(key, &format!("must be {}", T::wanted()));
         }
         value
     }

@@ -336,7 +336,10 @@ pub struct RecipeProvider {
 
 /// `None` when a problem was noted that leaves nothing to go on with.
 pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes) -> Option<RecipeProvider> {
-    let id = section.optional::<String>("recipe")?;
+    let Some(id) = section.optional::<String>("recipe") else {
+        section.pass_over();
+        return None;
+    };
     let Some(recipe) = recipes.get(&id) else {
         // What it would declare nobody knows: none of its keys is called unknown.
         section.pass_over();

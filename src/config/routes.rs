@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::providers::ProviderConfig;
 use super::reader::Section;
 use super::watch::{self, Watch};
-use super::{Apps, countries};
+use super::{Apps, countries, messages};
 use crate::domain::address::Address;
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
@@ -198,6 +198,7 @@ fn read_rule(section: Section<'_>, channel: Channel, known: Known<'_>, usual: St
     if !prefixes.iter().all(|prefix| is_prefix(prefix)) {
         section.problem("prefixes", "must hold beginnings of numbers in E.164, such as [\"+4477\"]");
     }
+    messages::check_tags(&section, &locales);
     for unknown in apps.iter().filter(|app| known.apps.find(app).is_none()) {
         section.problem("apps", &format!("there is no app {unknown:?} under [[apps]]"));
     }

@@ -21,7 +21,7 @@ pub(super) enum Raw {
 /// A type that a value can be read as.
 pub(super) trait Setting: Sized {
     /// What to say is wanted when it cannot.
-    const WANTED: &'static str;
+    fn wanted() -> String;
 
     /// Reads the value.
     fn read(raw: &Raw) -> Option<Self>;
@@ -49,7 +49,9 @@ impl Raw {
 }
 
 impl Setting for String {
-    const WANTED: &'static str = "a text in quotes";
+    fn wanted() -> String {
+        "a text in quotes".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         raw.text().map(str::to_owned)
@@ -61,7 +63,9 @@ impl Setting for String {
 }
 
 impl Setting for bool {
-    const WANTED: &'static str = "true or false";
+    fn wanted() -> String {
+        "true or false".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -76,7 +80,9 @@ impl Setting for bool {
 }
 
 impl Setting for u32 {
-    const WANTED: &'static str = "a whole number, not negative";
+    fn wanted() -> String {
+        "a whole number from 0 to 4294967295".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -91,7 +97,9 @@ impl Setting for u32 {
 }
 
 impl Setting for Duration {
-    const WANTED: &'static str = "a time such as \"250ms\", \"30s\", \"5m\", \"24h\" or \"180d\"";
+    fn wanted() -> String {
+        "a time such as \"250ms\", \"30s\", \"5m\", \"24h\" or \"180d\"".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         parse_duration(raw.text()?)
@@ -103,7 +111,9 @@ impl Setting for Duration {
 }
 
 impl Setting for Rate {
-    const WANTED: &'static str = "a rate such as \"10/24h\": so many at once, and as many again in that time";
+    fn wanted() -> String {
+        "a rate such as \"10/24h\": so many at once, and as many again in that time".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         let (burst, period) = raw.text()?.split_once('/')?;
@@ -116,7 +126,9 @@ impl Setting for Rate {
 }
 
 impl<T: Setting> Setting for Vec<T> {
-    const WANTED: &'static str = "a list such as [\"a\", \"b\"]";
+    fn wanted() -> String {
+        format!("a list, each item {}", T::wanted())
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -139,7 +151,9 @@ impl<T: Setting> Setting for Vec<T> {
 macro_rules! parsed_setting {
     ($type:ty, $wanted:literal) => {
         impl Setting for $type {
-            const WANTED: &'static str = $wanted;
+            fn wanted() -> String {
+                $wanted.to_owned()
+            }
 
             fn read(raw: &Raw) -> Option<Self> {
                 raw.text()?.parse().ok()
@@ -157,7 +171,9 @@ parsed_setting!(Url, "a URL such as \"https://login.example.com\"");
 parsed_setting!(IpNet, "a network such as \"10.0.0.0/8\"");
 
 impl Setting for PathBuf {
-    const WANTED: &'static str = "a path in quotes";
+    fn wanted() -> String {
+        "a path in quotes".to_owned()
+    }
 
     fn read(raw: &Raw) -> Option<Self> {
         raw.text().filter(|text| !text.is_empty()).map(Self::from)

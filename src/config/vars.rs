@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::reader::Section;
-use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Texts, countries};
+use super::{Apps, Policy, ProviderConfig, RecipeProvider, Routes, Terms, Texts, countries, messages};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Country;
 use crate::domain::purpose::Purpose;
@@ -106,6 +106,7 @@ pub(super) fn read(section: &Section<'_>, declared: &BTreeMap<String, DeclaredVa
                 &format!("there is no purpose {unknown:?}; known are {}", Purpose::KINDS.join(", ")),
             );
         }
+        messages::check_tags(&row, &locales);
         let read = VarsFor { purposes, locales, countries: countries::read(&row), words: words(&row) };
         row.finish();
         read
@@ -118,6 +119,7 @@ pub(super) struct Reach<'a> {
     pub(super) apps: &'a Apps,
     pub(super) texts: &'a Texts,
     pub(super) policy: &'a Policy,
+    pub(super) terms: &'a BTreeMap<String, Terms>,
     pub(super) routes: &'a Routes,
 }
 
@@ -129,14 +131,12 @@ impl Reach<'_> {
         if recipe.channel == Channel::Email {
             return vec![None];
         }
-        let all = match (self.policy.countries.is_empty(), recipe.countries.is_empty()) {
-            (true, true) => vec![None],
-            (true, false) => recipe.countries.iter().copied().map(Some).collect(),
-            (false, true) => self.policy.countries.iter().copied().map(Some).collect(),
-            (false, false) => {
-                self.policy.countries.intersection(&recipe.countries).copied().map(Some).collect()
-            }
-        };
+        let own = self.terms.get(name).map(|terms| &terms.countries);
+        let lists = [Some(&self.policy.countries), Some(&recipe.countries), own].into_iter().flatten();
+        // An empty list rules nobody out.
+        let served = lists.filter(|list| !list.is_empty()).cloned();
+        let served = served.reduce(|served, list| served.intersection(&list).copied().collect());
+        let all = served.map_or_else(|| vec![None], |served| served.into_iter().map(Some).collect());
         let leads_here = |country: &Option<Country>| self.routes.may_take(recipe.channel, *country, name);
         all.into_iter().filter(leads_here).collect()
     }

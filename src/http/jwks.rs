@@ -6,11 +6,11 @@
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use actix_web::{HttpResponse, web};
 
-use super::Current;
+use super::{Current, document};
 
 /// `/.well-known/jwks.json` (RFC 7517 §5).
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.route("/.well-known/jwks.json", web::get().to(jwks));
+    config.service(document("/.well-known/jwks.json").route(web::get().to(jwks)));
 }
 
 async fn jwks(gateway: Current) -> HttpResponse {

@@ -50,7 +50,9 @@ async fn handle(request: HttpRequest, payload: web::Payload, gateway: Current) -
     let fields = fields::parse(&body);
     let spelling = Spelling::guess(fields.as_ref(), browser);
     let fields = fields.unwrap_or_default();
-    let result = fields.text("appid").and_then(|id| gateway.apps.find(&id).map(|app| app.result));
+    let named = fields.text("appid").and_then(|id| gateway.apps.find(&id).map(|app| app.result));
+    // A logout names no app.
+    let result = named.or_else(|| gateway.apps.agreed_result());
     let spelling = match result {
         Some(ResultSpelling::Strings) => Spelling::Strings,
         Some(ResultSpelling::Booleans) => Spelling::Booleans,

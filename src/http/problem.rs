@@ -76,7 +76,7 @@ problems! {
     EmailLoginOff, "email_login_off", FORBIDDEN, "Nobody logs in by e-mail here",
         "Ask for a phone number.";
     ChannelNotOffered, "channel_not_offered", BAD_REQUEST, "Codes do not travel over this channel here",
-        "Use one of the channels in next, or leave channel out.";
+        "Leave channel out, or use one that the app is set up for: next of an earlier answer lists them.";
     NotServed, "not_served", FORBIDDEN, "No codes are sent to such numbers",
         "Ask for another number. The operator chooses countries and kinds of numbers.";
     TooSoon, "too_soon", TOO_MANY_REQUESTS, "Another code cannot be sent yet",
@@ -191,8 +191,13 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
 
 /// For what a path does not take.
 pub(super) fn wrong_method(request: &HttpRequest, methods: &'static str) -> HttpResponse {
+    method_not_allowed(request, &format!("{methods}, OPTIONS"))
+}
+
+/// The same where no browser asks first.
+pub(super) fn method_not_allowed(request: &HttpRequest, allowed: &str) -> HttpResponse {
     let mut response = Problem::from(Kind::MethodNotAllowed).respond(request);
-    if let Ok(allow) = HeaderValue::from_str(&format!("{methods}, OPTIONS")) {
+    if let Ok(allow) = HeaderValue::from_str(allowed) {
         response.headers_mut().insert(ALLOW, allow);
     }
     response

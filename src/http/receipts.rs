@@ -3,13 +3,13 @@
 //! Guarantees: a path whose token is not ours is no address of ours, whatever it names. What comes in behind a right one
 //! is answered as the gateway wants it, known or not, and never with a 5xx for what it holds.
 
-use actix_web::http::header::{ALLOW, CONTENT_TYPE};
+use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use url::Url;
 
 use super::body::{self, BodyError};
-use super::problem::{Kind, Problem, PublicUrl, not_found};
+use super::problem::{Kind, Problem, PublicUrl, method_not_allowed, not_found};
 use super::{Current, on_its_own};
 use crate::delivery::{self, CallIn, Reply};
 use crate::login::Filed;
@@ -49,11 +49,7 @@ async fn receive(
         let allowed =
             [delivery::Method::Get, delivery::Method::Post].into_iter().filter(|one| door.takes(*one));
         let allowed = allowed.map(delivery::Method::as_str).collect::<Vec<_>>().join(", ");
-        let mut refused = Problem::from(Kind::MethodNotAllowed).respond(&request);
-        if let Ok(allowed) = allowed.parse() {
-            refused.headers_mut().insert(ALLOW, allowed);
-        }
-        return refused;
+        return method_not_allowed(&request, &allowed);
     };
     let body = match body::read_up_to(LIMIT, payload, gateway.body_timeout).await {
         Ok(body) => body,

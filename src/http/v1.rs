@@ -19,7 +19,7 @@ use serde_json::Value;
 use self::input::Input;
 use super::body::{self, BodyError};
 use super::problem::{Kind, Problem, wrong_method};
-use super::{Asker, Current, Gateway, cors};
+use super::{Asker, Current, Gateway, cors, document};
 use crate::config::Apps;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -28,7 +28,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig, apps: &Apps) {
     login::configure(config);
     account::configure(config);
     session::configure(config, apps);
-    config.route("/openapi.json", web::get().to(openapi));
+    config.service(document("/openapi.json").route(web::get().to(openapi)));
 }
 
 /// An address that takes these methods, such as `"GET, POST"`.
@@ -46,8 +46,23 @@ async fn openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(OPENAPI)
 }
 
-/// A status and its body.
-type Reply = (StatusCode, Value);
+/// A good answer.
+struct Reply {
+    status: StatusCode,
+    body: Value,
+    /// The app whose pages may read it, where the request did not name it.
+    app_id: Option<String>,
+}
+
+impl Reply {
+    fn new(status: StatusCode, body: Value) -> Self {
+        Self { status, body, app_id: None }
+    }
+
+    fn of_app(self, app_id: String) -> Self {
+        Self { app_id: Some(app_id), ..self }
+    }
+}
 
 /// Reads the body strictly, then works on it.
 async fn with_body<I, F, W>(
@@ -109,14 +124,16 @@ fn render(
     app_id: Option<&str>,
     done: Result<Reply, Problem>,
 ) -> HttpResponse {
-    let response = match done {
-        Ok((StatusCode::NO_CONTENT, _)) => HttpResponse::NoContent().finish(),
-        Ok((status, body)) => {
-            HttpResponse::build(status).content_type("application/json").body(body.to_string())
+    let (response, told) = match done {
+        Ok(Reply { status: StatusCode::NO_CONTENT, app_id, .. }) => {
+            (HttpResponse::NoContent().finish(), app_id)
         }
-        Err(problem) => problem.respond(request),
+        Ok(Reply { status, body, app_id }) => {
+            (HttpResponse::build(status).content_type("application/json").body(body.to_string()), app_id)
+        }
+        Err(problem) => (problem.respond(request), None),
     };
-    cors::allow(request, &gateway.apps, app_id, response)
+    cors::allow(request, &gateway.apps, app_id.or(told.as_deref()), response)
 }
 
 async fn read(payload: web::Payload, gateway: &Gateway) -> Result<Bytes, Problem> {

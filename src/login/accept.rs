@@ -62,7 +62,7 @@ impl Login {
         });
         let (consumed, taker) = match self.consume(&acceptance, known, now).await? {
             Ok(done) => done,
-            Err(Missed) => return Ok(Unproved::NoChallenge.into()),
+            Err(Missed) => return Ok(Unproved::InFlight.into()),
         };
         self.tell_used(&challenge.address, message, taker, given);
         match consumed {
@@ -80,7 +80,7 @@ impl Login {
                 };
                 self.mint(ready, &realm).await
             }
-            Consumed::Asked(since) => Ok(asked(since, grant)),
+            Consumed::Asked(since) => Ok(asked(since, grant, challenge.app_id)),
         }
     }
 

@@ -4,15 +4,20 @@
 //! record and was not offered, after a crash, is never sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::draft::{Draft, Letter, Refusal};
+use super::draft::{Draft, Letter, MONEY_KEY, Refusal};
 use super::start::Order;
 use super::{Login, LoginError, SEND_DEADLINE};
-use crate::delivery::{Occasion, OutgoingCode, SendError};
+use crate::config::Trip;
+use crate::delivery::{Occasion, OutgoingCode, Plan, SendError};
 use crate::domain::challenge::Challenge;
 use crate::domain::code::Code;
 use crate::domain::ids::SecretHash;
+use crate::domain::money::Money;
+use crate::domain::segments::is_gsm7;
 use crate::domain::time::Timestamp;
+use crate::store::budgets;
 use crate::store::steps::{Missed, Once};
 
 /// What a code is sent with, beside its order.
@@ -33,6 +38,9 @@ pub(super) struct Dispatched {
     /// Why certainly nobody took it, where that is so.
     pub(super) failure: Option<Failure>,
 }
+
+/// Tokio's timers fire at its end at the latest, and on the average half of it late.
+const TIMER_STEP: Duration = Duration::from_millis(1);
 
 /// Why a message was certainly not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,11 @@ impl Login {
             code: &code,
             lifetime: self.otp.lifetime,
         });
-        let letter = Letter { code: &code, locale: &text.locale, withheld: errand.withheld };
+        // Where nobody would take it, a closed address hears what any other hears.
+        let (to, app_id, locale) = (&order.address, order.app_id.as_str(), text.locale.as_str());
+        let trip = Trip { channel: order.channel, to, app_id, locale };
+        let withheld = errand.withheld && self.courier.leads(&trip, || is_gsm7(&text.body));
+        let letter = Letter { code: &code, locale, withheld };
         let mut draft = match self.draft(order, errand.secret, current, &letter, now).await? {
             Ok(draft) => draft,
             Err(refusal) => return Ok(Err(refusal)),
@@ -79,7 +91,11 @@ impl Login {
             lifetime: self.otp.lifetime,
             text,
         };
-        let mut plan = self.courier.plan(order.channel, &outgoing, errand.failed);
+        let mut plan = if errand.withheld && !withheld {
+            Plan::default()
+        } else {
+            self.courier.plan(order.channel, &outgoing, errand.failed)
+        };
         // A person may ask for the same way again; by ourselves we take another one, or none.
         if order.resend_of.is_some() {
             plan.leave_out(errand.failed);
@@ -96,19 +112,29 @@ impl Login {
             Err(Missed) => return Ok(Err(self.why_missed(draft, now).await?)),
         };
 
-        let failure = if errand.withheld {
-            tokio::time::sleep(self.pace.of(order.channel)).await;
+        let failure = if withheld {
+            tokio::time::sleep(self.pace.of(order.channel).saturating_sub(TIMER_STEP)).await;
+            self.give_back(plan.dearest());
             None
         } else {
             let from = self.clock.now();
             let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
             self.pace.note(order.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
-            self.note(&draft.matter(&plan), &outgoing, &plan, report);
+            self.note(&draft.matter(&plan), &outgoing, &plan, report).await;
             failure
         };
         Ok(Ok(Dispatched { draft, next_send_at, failure }))
     }
+
+    /// Returns the day's money for a message that did not leave.
+    fn give_back(&self, amount: Money) {
+        let Some(limit) = self.limits.spend_per_day.filter(|_| amount > Money::ZERO) else { return };
+        self.store.write_detached("giving money back", move |db| {
+            budgets::refund_money(db, MONEY_KEY, limit, amount)
+        });
+    }
+
     async fn why_missed(&self, draft: Arc<Draft>, now: Timestamp) -> Result<Refusal, LoginError> {
         let limits = self.limits.clone();
         let refusal = self.store.read(move |db| draft.why_missed(db, &limits, now)).await?;

@@ -224,9 +224,7 @@ impl Draft {
     /// Takes down which way the message is to go, and what it may cost.
     pub(super) fn decide(&mut self, plan: &Plan, limits: &Limits) {
         self.way = plan.to_string();
-        if let Some(limit) = limits.spend_per_day
-            && self.event != Event::CodeWithheld
-        {
+        if let Some(limit) = limits.spend_per_day {
             // Last: everybody needs this row.
             self.budgets.push((MONEY_KEY.to_owned(), Spend::Money(limit, plan.dearest())));
         }

@@ -164,7 +164,11 @@ impl Login {
     /// Guesses that a challenge has left, with all that were counted at the same time as this one.
     async fn attempts_left(&self, id: ChallengeId) -> Result<i32, LoginError> {
         let challenge = self.store.read(move |db| challenges::get(db, &id)).await?;
-        Ok(challenge.map_or(0, |challenge| (self.otp.attempts - challenge.guesses).max(0)))
+        let left = |challenge: Challenge| match challenge.state {
+            State::Waiting(_) => self.otp.attempts - challenge.guesses,
+            State::Proved(_) => REPEATS - challenge.repeats,
+        };
+        Ok(challenge.map_or(0, left).max(0))
     }
 
     /// A code came back: whoever brought it is better known for it, and is told where it wants to be.

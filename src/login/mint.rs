@@ -22,6 +22,8 @@ use crate::upstream::{self, ChatToken, UpstreamError};
 
 /// A token, and for whom.
 pub struct Minted {
+    /// The app of the login.
+    pub app_id: String,
     /// Our own user.
     pub user: UserId,
     /// Whether this login made them.
@@ -110,7 +112,9 @@ impl Login {
         let is_spent = self.write_down(end, has_sessions).await?;
         match minted {
             Ok((chat, session)) if is_spent => {
-                Ok(Verified::Token(Minted { user: holder.user, is_new_user, chat, session }))
+                let app_id = challenge.app_id.clone();
+                let minted = Minted { app_id, user: holder.user, is_new_user, chat, session };
+                Ok(Verified::Token(Box::new(minted)))
             }
             // The lease ran out and somebody else took it: theirs is the token that counts.
             Ok(_) => Ok(Unproved::InFlight.into()),

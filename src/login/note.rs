@@ -1,5 +1,7 @@
-//! What became of a message: written down, counted, paid for. Nobody waits for any of it.
+//! What became of a message: written down, counted, paid for. Nobody waits for it, unless the message failed: then
+//! whoever asked may ask again at once, and is answered when that is true.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::Login;
@@ -12,7 +14,8 @@ use crate::domain::phone::Country;
 use crate::store::audit::{self, Event, Subject};
 use crate::store::deliveries::{self, Note, Outcome, Status};
 use crate::store::steps::Once;
-use crate::store::{budgets, challenges};
+use crate::store::{Abort, AnyConnection, budgets, challenges};
+use crate::telemetry::chain;
 
 /// What a message belongs to.
 pub(super) struct Matter<'a> {
@@ -27,7 +30,13 @@ pub(super) struct Matter<'a> {
 
 impl Login {
     /// Writes down what became of a message. A lost note becomes `unknown` by itself.
-    pub(super) fn note(&self, matter: &Matter<'_>, message: &OutgoingCode, plan: &Plan, report: Report) {
+    pub(super) async fn note(
+        &self,
+        matter: &Matter<'_>,
+        message: &OutgoingCode,
+        plan: &Plan,
+        report: Report,
+    ) {
         let Report { provider, result, failed } = report;
         let (status, provider_id, error) = match result {
             Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
@@ -74,7 +83,7 @@ impl Login {
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
         let asked_for = matter.asked_for;
         let (key, address) = (address_key(message.to.as_str()), message.to.as_str().to_owned());
-        self.store.write_detached("noting a delivery", move |db| {
+        let write = move |db: &mut AnyConnection| {
             let noted = deliveries::note(db, &note)?;
             if noted && status == Status::Failed {
                 // Nobody has this code: it must not keep one that somebody has from being valid, or seem to be one.
@@ -101,7 +110,14 @@ impl Login {
                 audit::record(db, Event::FailedOver, about, now)?;
             }
             Ok(())
-        });
+        };
+        if status != Status::Failed {
+            return self.store.write_detached("noting a delivery", write);
+        }
+        let written = self.store.write(move |db| write(db).map_err(Abort::<Infallible>::Failed)).await;
+        if let Err(error) = written {
+            tracing::error!(error = chain(&error), "noting a delivery failed");
+        }
     }
 
     /// Where nothing else goes with it.

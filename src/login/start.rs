@@ -132,6 +132,8 @@ pub struct Others {
 
 /// A code that is on its way, or may be.
 pub struct Sent {
+    /// The app it was asked for by.
+    pub app_id: String,
     /// The challenge.
     pub challenge: ChallengeId,
     /// What its starter holds, in `/v1`.
@@ -151,6 +153,9 @@ pub struct Sent {
     /// Guesses that are left.
     pub attempts_left: i32,
 }
+
+/// What a code is good for, after the brake on guesses has opened.
+const TIME_TO_TYPE: Duration = Duration::from_secs(10);
 
 /// What was read before the write.
 struct Current {
@@ -311,10 +316,11 @@ impl Login {
         }
         let opening = current.guard.map_or(Opening::Open, |guard| guard.opening(now));
         // A code that will be dead before it can be tried is not worth a message.
-        if let Opening::At(at) = opening
-            && at >= now.plus(self.otp.lifetime)
-        {
-            return Ok(Some(Started::TooSoon(Wait::until(at, now))));
+        if let Opening::At(at) = opening {
+            let worth_it_at = at.plus(TIME_TO_TYPE).minus(self.otp.lifetime);
+            if worth_it_at > now {
+                return Ok(Some(Started::TooSoon(Wait::until(worth_it_at, now))));
+            }
         }
         let closed = opening == Opening::Closed;
 
@@ -335,7 +341,12 @@ impl Login {
                     return Ok(Some(too_soon(current.challenge.as_ref(), until, now)));
                 }
             };
+        // The gateway took its time: what is answered counts from here.
+        let now = self.clock.now();
         let mut channels = self.leading(start, &draft.delivery.locale);
+        if next_send_at >= draft.expires_at {
+            channels.clear();
+        }
         if let Some(failure) = failure {
             channels.retain(|channel| *channel != start.channel);
             return Ok(Some(match failure {
@@ -349,6 +360,7 @@ impl Login {
             }));
         }
         Ok(Some(Started::Sent(Box::new(Sent {
+            app_id: start.app_id.clone(),
             challenge: draft.delivery.challenge.clone(),
             secret: secret.cloned(),
             channel: start.channel,

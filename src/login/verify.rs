@@ -50,7 +50,7 @@ pub struct Complete {
 #[must_use]
 pub enum Verified {
     /// The code is right, and here is the token.
-    Token(Minted),
+    Token(Box<Minted>),
     /// The code is right, and the backend minted none.
     NotMinted(MintFailed),
     /// The code is right, and the account may be that of whoever had the number before: whose it is, is asked.
@@ -59,6 +59,8 @@ pub enum Verified {
         since: Timestamp,
         /// Turns into a token, with the answer.
         grant: GrantToken,
+        /// The app of the login.
+        app_id: String,
     },
     /// The code proves nothing.
     Unproved(Unproved),
@@ -128,7 +130,7 @@ impl Login {
         let (holder, is_fresh) = match self.store.write(take).await? {
             Ok(Settled::User(holder, is_fresh)) => (holder, is_fresh),
             Ok(Settled::Ask(_, since)) => {
-                return Ok(asked(since, grant));
+                return Ok(asked(since, grant, challenge.app_id));
             }
             Err(NotTaken::Lost) => return Ok(Unproved::InFlight.into()),
             Err(NotTaken::Gone) => return Ok(Unproved::NoChallenge.into()),
@@ -161,7 +163,7 @@ impl Login {
         let (challenge, holder, is_fresh) = match self.store.write(take).await? {
             Ok((challenge, Settled::User(holder, is_fresh))) => (challenge, holder, is_fresh),
             Ok((_, Settled::Ask(_, since))) => {
-                return Ok(Verified::Recycled { since, grant: complete.grant });
+                return Ok(Verified::Recycled { since, grant: complete.grant, app_id: open.app_id });
             }
             Err(NotTaken::Lost) => return Ok(Unproved::InFlight.into()),
             Err(NotTaken::Gone) => return Ok(Unproved::NoChallenge.into()),
@@ -177,8 +179,8 @@ impl Login {
 }
 
 /// Only who holds a grant can be asked.
-pub(super) fn asked(since: Timestamp, grant: Option<GrantToken>) -> Verified {
-    grant.map_or(Unproved::NoChallenge.into(), |grant| Verified::Recycled { since, grant })
+pub(super) fn asked(since: Timestamp, grant: Option<GrantToken>, app_id: String) -> Verified {
+    grant.map_or(Unproved::NoChallenge.into(), |grant| Verified::Recycled { since, grant, app_id })
 }
 
 /// Why a grant is not taken up.

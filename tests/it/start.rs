@@ -216,6 +216,31 @@ on_both! {
 }
 
 on_both! {
+    async fn a_closed_number_hears_like_others_that_nobody_carries_a_code_or_that_the_money_is_spent_e5(database) {
+        let nobody = "[routes.sms]\ndefault = [\"console\"]\n[providers.console]\nkind = \"console\"\ncountries = [\"GB\"]";
+        let spent = "[limits]\nspend_per_day = 0.01\n[prices.console]\ndefault = 0.02\n[providers.console]\nkind = \"console\"";
+        for lines in [nobody, spent] {
+            let app = TestApp::builder(&database).set("otp.at_cap", "close").config(lines).start();
+            let (open, closed) = ("18005552222", "18005553333");
+            database.execute("DELETE FROM guards");
+            let never = i64::MAX;
+            database.execute(&format!("INSERT INTO guards VALUES ('local', '+{closed}', 100, 100, {never}, 0)"));
+            for _ in 0..2 {
+                let mut answers = Vec::new();
+                for phone in [open, closed] {
+                    let answer = app.start_login(phone).await;
+                    assert!(!answer.is_ok(), "{answer:?}");
+                    answers.push((answer.status, answer.text));
+                }
+                assert_eq!(answers[0], answers[1]);
+            }
+            assert_eq!(app.outbox.count(), 0);
+            app.stop().await;
+        }
+    }
+}
+
+on_both! {
     async fn a_code_survives_a_restart_and_a_new_pepper_above_the_old_one_k2(database) {
         let app = TestApp::start(&database);
         app.start_login(PHONE).await;

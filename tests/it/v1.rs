@@ -95,6 +95,37 @@ on_both! {
 }
 
 on_both! {
+    async fn a_channel_is_offered_only_while_its_wait_ends_before_the_challenge_b10(database) {
+        let waits = vec!["19m", "20m", "20m", "20m"];
+        let app = TestApp::builder(&database).set("limits.send_waits", waits).start();
+        let started = login(&app).await;
+        assert_eq!(started["next"], json!({"sms": 19 * 60, "check": 0}));
+        app.advance(19 * 60);
+        let body = json!({"challenge": started["challenge"], "secret": started["secret"]});
+        let again = post(&app, "/v1/login/resend", body).await;
+        assert_eq!((again.status, again.get("next")), (202, json!({"check": 0})), "the challenge ends in a minute");
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn of_two_right_guesses_at_once_the_later_one_is_told_to_come_back_and_gets_its_token_a3(database) {
+        let app = TestApp::start(&database);
+        for _ in 0..10 {
+            let started = login(&app).await;
+            let code = app.outbox.last_code();
+            let (one, other) = tokio::join!(verify(&app, &started, &code), verify(&app, &started, &code));
+            let mut statuses = [one.status, other.status];
+            statuses.sort_unstable();
+            assert!(matches!(statuses, [200, 200 | 409]), "{one:?} {other:?}");
+            assert_eq!(verify(&app, &started, &code).await.status, 200);
+            app.advance(600);
+        }
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn a_guarded_guess_names_its_wait_and_waiting_succeeds_b10(database) {
         let app = TestApp::builder(&database).set("otp.attempts", 10).start();
         let started = login(&app).await;
@@ -149,7 +180,8 @@ on_both! {
         assert_eq!((again.status, again.get("is_new_user")), (200, json!(true)));
         assert_eq!(again.get("chat")["token"], json!(app.upstream.minted()[1]), "minted afresh");
         assert_eq!(database.audited("token.minted"), 2);
-        assert_eq!(verify(&app, &started, &app.outbox.wrong_code()).await.get("code"), "wrong_code");
+        let wrong = verify(&app, &started, &app.outbox.wrong_code()).await;
+        assert_eq!((wrong.get("code"), wrong.get("attempts_left")), (json!("wrong_code"), json!(3)), "of five repeats");
         app.advance(60);
         assert_eq!(verify(&app, &started, &code).await.get("code"), "challenge_gone");
         assert_eq!((app.outbox.count(), database.audited("code.consumed")), (1, 1));
@@ -228,6 +260,13 @@ on_both! {
         assert_eq!(app.send(large).await.get("code"), "body_too_large");
         let got = app.send(app.request(Method::GET, "/v1/login")).await;
         assert_eq!((got.status, got.headers["allow"].to_str().ok()), (405, Some("POST, OPTIONS")));
+        for path in ["/openapi.json", "/problems", "/.well-known/jwks.json"] {
+            let put = app.send(app.request(Method::PUT, path)).await;
+            assert_eq!((put.status, put.headers["allow"].to_str().ok()), (405, Some("GET")), "{path}");
+        }
+        let list = app.request(Method::POST, "/v1/login").header("content-type", "application/json");
+        let list = app.send(list.body(format!(r#"["{APP}","{E164}",null,null,null,null]"#))).await;
+        assert_eq!((list.status, list.get("detail")), (400, json!("must be a JSON object, not a list")));
         assert_eq!(app.outbox.count(), 0);
         app.stop().await;
     }
@@ -307,6 +346,16 @@ on_both! {
         assert_eq!(allowed(Method::POST, "https://evil.example").await, None);
         assert_eq!(allowed(Method::OPTIONS, "https://b.example").await.as_deref(), Some("https://b.example"));
         assert_eq!(allowed(Method::OPTIONS, "https://evil.example").await, None);
+
+        let started = login(&app).await;
+        let body = json!({"challenge": started["challenge"], "secret": started["secret"], "code": app.outbox.last_code()});
+        for (origin, may_read) in [("https://b.example", None), ("https://a.example", Some("https://a.example"))] {
+            let request = app.request(Method::POST, "/v1/login/verify").header("origin", origin);
+            let answer = app.send(request.header("content-type", "application/json").body(body.to_string())).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let allowed = answer.headers.get("access-control-allow-origin").map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(allowed, may_read, "the challenge is of the first app");
+        }
         app.stop().await;
     }
 }

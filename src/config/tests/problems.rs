@@ -37,7 +37,7 @@ fn all_problems_are_told_at_once_with_key_source_and_fix() {
     let wanted = r#"the configuration has 18 problem(s):
   public_url (latchkey.toml): must be a URL such as "https://login.example.com"
   server.listen (latchkey.toml): must be an address and port such as "127.0.0.1:8080"
-  server.workers (LATCHKEY_SERVER__WORKERS): must be a whole number, not negative
+  server.workers (LATCHKEY_SERVER__WORKERS): must be a whole number from 0 to 4294967295
   server.idle_timeout (latchkey.toml): must be a time such as "250ms", "30s", "5m", "24h" or "180d"
   database.url (latchkey.toml): must be sqlite://FILE or postgres://USER@HOST/NAME
   database.conections (latchkey.toml): there is no such key; this table knows connections, deadline, queue, url, url_file
@@ -97,7 +97,15 @@ fn unknown_keys_are_errors_with_what_the_table_knows() {
 fn a_table_where_a_value_belongs_and_the_reverse_are_problems() {
     let cases = [
         ("otp = 6", "otp (latchkey.toml): must be a table: write [otp]"),
-        ("[otp.length]\nis = 6", "otp.length (latchkey.toml): must be a whole number, not negative"),
+        (
+            "[[routes.sms.rules]]\nlocales = [\"xx yy\"]\nproviders = [\"console\"]",
+            "routes.sms.rules[0].locales (latchkey.toml): \"xx yy\" is no language tag: write such as en, pt-BR or zh-Hans",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.1\"]",
+            "server.trusted_proxies (latchkey.toml): must be a list, each item a network such as \"10.0.0.0/8\"",
+        ),
+        ("[otp.length]\nis = 6", "otp.length (latchkey.toml): must be a whole number from 0 to 4294967295"),
         ("[apps]\nid = \"a\"", "apps (latchkey.toml): must be a list of tables: write [[apps]]"),
         (
             "[[providers]]\nkind = \"console\"",

@@ -86,6 +86,8 @@ fn a_word_is_needed_only_where_a_route_leads() {
     let india = "[[providers.india.vars_for]]\ncountries = [\"IN\"]\ntemplate_id = \"1\"\n";
     assert_eq!(problems(parse(&both("[\"IN\", \"US\"]", routes, india))), [], "each has what it needs");
     assert_eq!(problems(parse(&both("[\"US\"]", routes, ""))), [], "nobody is in India");
+    let bound = format!("{MSG91}countries = [\"IN\"]\n{india}");
+    assert_eq!(problems(parse(&bound)), [], "it is given messages to India alone");
     let default = "[routes.sms]\ndefault = [\"world\"]\n";
     let missing = problems(parse(&both("[\"IN\", \"US\"]", default, "")));
     assert_eq!(

@@ -81,7 +81,7 @@ pub struct IdRule {
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    Duration::read(&Raw::Toml(text.into())).ok_or_else(|| D::Error::custom(Duration::WANTED))
+    Duration::read(&Raw::Toml(text.into())).ok_or_else(|| D::Error::custom(Duration::wanted()))
 }
 
 fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {

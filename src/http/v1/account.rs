@@ -89,7 +89,7 @@ impl Gateway {
         let confirm = Confirm { kind, id, secret, code, languages, client };
         let confirmed = self.login.confirm_address(bearer(&asker)?, confirm).await;
         match confirmed.map_err(|error| problem(&error))? {
-            Confirmed::Done { to } => Ok((StatusCode::OK, json!({"to": to}))),
+            Confirmed::Done { to } => Ok(Reply::new(StatusCode::OK, json!({"to": to}))),
             Confirmed::Taken => Err(Kind::AddressTaken.into()),
             Confirmed::Unproved(unproved) => Err(answer::proves_nothing(unproved, Kind::ChallengeGone)),
         }
@@ -98,7 +98,7 @@ impl Gateway {
     async fn v1_unlink_email(&self, asker: Asker) -> Result<Reply, Problem> {
         let unlinked = self.login.unlink_email(bearer(&asker)?, asker.client).await;
         match unlinked.map_err(|error| problem(&error))? {
-            Unlinked::Done => Ok((StatusCode::NO_CONTENT, Value::Null)),
+            Unlinked::Done => Ok(Reply::new(StatusCode::NO_CONTENT, Value::Null)),
             Unlinked::OnlyAddress => Err(Kind::OnlyAddress.into()),
         }
     }

@@ -25,7 +25,10 @@ const SEND_RETRY: u64 = 5;
 /// A code went out, or why it did not.
 pub(super) fn started(started: Started, length: CodeLength) -> Result<Reply, Problem> {
     let problem = match started {
-        Started::Sent(sent) => return Ok((StatusCode::ACCEPTED, code_sent(&sent, length))),
+        Started::Sent(sent) => {
+            let body = code_sent(&sent, length);
+            return Ok(Reply::new(StatusCode::ACCEPTED, body).of_app(sent.app_id));
+        }
         Started::StillValid { next_send: wait } | Started::TooSoon(wait) => {
             return Err(too_soon(Kind::TooSoon, wait));
         }
@@ -75,10 +78,11 @@ fn by_channel(channels: &[Channel], send: Duration) -> Map<String, Value> {
 /// A token, or why there is none.
 pub(super) fn verified(verified: Verified, gone: Kind) -> Result<Reply, Problem> {
     match verified {
-        Verified::Token(minted) => Ok((StatusCode::OK, token(&minted))),
+        Verified::Token(minted) => Ok(Reply::new(StatusCode::OK, token(&minted)).of_app(minted.app_id)),
         Verified::NotMinted(failed) => Err(not_minted(&failed)),
-        Verified::Recycled { since, grant } => {
-            Ok((StatusCode::OK, json!({"recycled": {"since": since.as_secs()}, "grant": grant.reveal()})))
+        Verified::Recycled { since, grant, app_id } => {
+            let body = json!({"recycled": {"since": since.as_secs()}, "grant": grant.reveal()});
+            Ok(Reply::new(StatusCode::OK, body).of_app(app_id))
         }
         Verified::Unproved(unproved) => Err(proves_nothing(unproved, gone)),
     }
@@ -156,7 +160,8 @@ pub(super) fn no_token(error: &UpstreamError, retry_after: Duration) -> Problem 
 
 fn too_soon(kind: Kind, wait: Wait) -> Problem {
     match wait {
-        Wait::For(wait) => Problem::from(kind).retry_after(whole_secs(wait)),
+        // Whatever it waits for may have come while it was looked up.
+        Wait::For(wait) => Problem::from(kind).retry_after(whole_secs(wait).max(1)),
         Wait::ForOperator => kind.into(),
     }
 }

@@ -189,6 +189,10 @@ fn to_problem(error: PhoneError) -> Problem {
 
 /// Reads a body: one JSON object, its fields and no others, each once.
 pub(super) fn parse<I: Input>(body: &[u8]) -> Result<I, Problem> {
+    // serde also reads an object's fields from a list, in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::from(Kind::InvalidRequest).detail("must be a JSON object, not a list"));
+    }
     serde_json::from_slice(body).map_err(|error| Problem::from(Kind::InvalidRequest).detail(explain(&error)))
 }
 
@@ -234,6 +238,9 @@ mod tests {
         for bad in ["null", "true", "0", "123456", "[]", "{}", "1.5"] {
             let body = format!(r#"{{"challenge":"ch_1","secret":"s","code":{bad}}}"#);
             assert!(wrong(&body).starts_with("a value of the wrong type at line 1, column "), "{bad}");
+        }
+        for list in [r#"["ch_1","s","123456",null]"#, " \r\n\t[]"] {
+            assert!(parse::<Verify>(list.as_bytes()).is_err(), "{list}");
         }
         assert!(wrong(&format!("{{{good}}} x")).starts_with("not JSON at line 1"));
         let hostile = format!(r#"{{{good},"<script>{}":1}}"#, "x".repeat(100));

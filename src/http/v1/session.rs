@@ -66,33 +66,33 @@ impl Gateway {
     async fn v1_refresh(&self, asker: Asker, input: Refresh) -> Result<Reply, Problem> {
         let token = RefreshToken::parse(&input.refresh_token).ok_or(Kind::SessionOver)?;
         let tokens = self.sessions.refresh(token, asker.client).await.map_err(|error| problem(&error))?;
-        Ok((StatusCode::OK, answer::session(&tokens)))
+        Ok(Reply::new(StatusCode::OK, answer::session(&tokens)))
     }
 
     async fn v1_chat_token(&self, asker: Asker) -> Result<Reply, Problem> {
         let chat =
             self.sessions.chat_token(bearer(&asker)?, asker.client).await.map_err(|error| problem(&error))?;
-        Ok((StatusCode::OK, answer::chat(&chat)))
+        Ok(Reply::new(StatusCode::OK, answer::chat(&chat)))
     }
 
     async fn v1_logout(&self, asker: Asker, input: Logout) -> Result<Reply, Problem> {
         let (bearer, scope) = (bearer(&asker)?, input.scope()?);
         self.sessions.logout(bearer, scope, asker.client).await.map_err(|error| problem(&error))?;
-        Ok((StatusCode::NO_CONTENT, Value::Null))
+        Ok(Reply::new(StatusCode::NO_CONTENT, Value::Null))
     }
 
     async fn v1_sessions(&self, asker: Asker) -> Result<Reply, Problem> {
         let Listed { current, sessions } =
             self.sessions.list(bearer(&asker)?).await.map_err(|error| problem(&error))?;
         let sessions: Vec<Value> = sessions.iter().map(|session| shown(session, &current)).collect();
-        Ok((StatusCode::OK, json!({"sessions": sessions})))
+        Ok(Reply::new(StatusCode::OK, json!({"sessions": sessions})))
     }
 
     async fn v1_end_session(&self, asker: Asker, id: Option<SessionId>) -> Result<Reply, Problem> {
         let bearer = bearer(&asker)?;
         let id = id.ok_or(Kind::SessionNotFound)?;
         self.sessions.end(bearer, id, asker.client).await.map_err(|error| problem(&error))?;
-        Ok((StatusCode::NO_CONTENT, Value::Null))
+        Ok(Reply::new(StatusCode::NO_CONTENT, Value::Null))
     }
 }
 

@@ -40,6 +40,6 @@ impl Login {
             reserved: Money::ZERO,
             asked_for: false,
         };
-        self.note(&matter, &message, &plan, report);
+        self.note(&matter, &message, &plan, report).await;
     }
 }

@@ -269,6 +269,21 @@ on_both! {
 }
 
 on_both! {
+    async fn a_logout_that_names_no_app_is_spelled_as_all_apps_want_it(database) {
+        let app = |id: &str, result: &str| {
+            format!("[[apps]]\nid = \"{id}\"\nname = \"A\"\nupstream = \"local\"\nresult = \"{result}\"\n")
+        };
+        let (strings, booleans) = (app("s", "strings"), app("b", "booleans"));
+        for (apps, spelled) in [(&strings, json!("OK")), (&format!("{strings}{booleans}"), json!(true))] {
+            let app = TestApp::builder(&database).config(apps).start();
+            let answer = app.post(r#"{"op":"logout","token":"x"}"#).await;
+            assert_eq!(answer.get("result"), spelled, "{apps}");
+            app.stop().await;
+        }
+    }
+}
+
+on_both! {
     async fn an_apps_own_spelling_of_result_overrides_the_guess(database) {
         let app = TestApp::builder(&database)
             .config("[[apps]]\nid = \"s\"\nname = \"S\"\nupstream = \"local\"\nresult = \"strings\"\n\

@@ -202,8 +202,9 @@ on_both! {
         assert_eq!(refused.status, 422, "{refused:?}");
         for wanted in [
             "the configuration has 4 problem(s):",
-            "providers.four: recipe: ",
-            "providers.three: recipe: ",
+            "providers.four: /",
+            "providers.three: /",
+            "/recipes/four.toml: send.body.purpose: there is no \"four\"",
             "upstreams.five.claims.who: there is no \"five\"",
             "upstreams.six.claims.who: there is no \"six\"",
         ] {
