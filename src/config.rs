@@ -220,8 +220,7 @@ impl Config {
     ) -> (Result<Self, ConfigError>, Asked) {
         let is_setting = |name: &str| {
             let key = name.strip_prefix(reader::PREFIX).unwrap_or_default();
-            key.contains("__")
-                || ["ALLOW_REMOTE_DEVELOPMENT", "MODE", "PROVIDERS_DIR", "PUBLIC_URL"].contains(&key)
+            key.contains("__") || ["MODE", "PROVIDERS_DIR", "PUBLIC_URL"].contains(&key)
         };
         let variables = variables.iter().filter(|(name, _)| is_setting(name));
         let variables = variables.map(|(name, value)| (name.clone(), value.clone())).collect();

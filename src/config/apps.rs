@@ -1,6 +1,6 @@
 //! `[[apps]]` and `[mesibo]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use url::Url;
@@ -54,6 +54,8 @@ pub enum ResultSpelling {
 #[derive(Debug, Clone)]
 pub struct Apps {
     listed: BTreeMap<String, App>,
+    /// Ids of all that are written, also of those that are written wrongly.
+    named: BTreeSet<String>,
     /// Development with no app listed: every id is this app.
     any: Option<App>,
 }
@@ -80,6 +82,11 @@ impl Apps {
         let mut spelled = self.iter().map(|(_, app)| app).filter(speak).map(|app| app.result);
         let first = spelled.next()?;
         spelled.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether there is one of this id in the file, be it as wrong as it may.
+    pub(super) fn names(&self, id: &str) -> bool {
+        self.any.is_some() || self.named.contains(id)
     }
 
     /// An id that somebody could try; none when every id is taken.
@@ -135,12 +142,13 @@ pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Ap
             channels: CHANNELS.to_vec(),
             chat_token_path: None,
         };
-        return Apps { listed: BTreeMap::new(), any: Some(any) };
+        return Apps { listed: BTreeMap::new(), named: BTreeSet::new(), any: Some(any) };
     }
-    let mut listed = BTreeMap::new();
+    let (mut listed, mut named) = (BTreeMap::new(), BTreeSet::new());
     for section in sections {
         let id = section
             .required::<String>("id", "set the id that the app posts, such as \"com.messenger.appid\"");
+        named.extend(id.clone());
         let app = read_app(&section, mode, known);
         if let (Some(id), Some(app)) = (id, app) {
             if !(1..=MAX_APP_ID_BYTES).contains(&id.len()) || id.trim() != id {
@@ -151,7 +159,7 @@ pub(super) fn read_apps(root: &Section<'_>, mode: Mode, known: &Known<'_>) -> Ap
         }
         section.finish();
     }
-    Apps { listed, any: None }
+    Apps { listed, named, any: None }
 }
 
 fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App> {
@@ -160,10 +168,7 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
     if let Some(Err(fix)) = name.as_deref().map(check_app_name) {
         section.problem("name", fix);
     }
-    let messages = messages::read_app(section, texts, known.lifetime);
-    if let Some(name) = &name {
-        messages::check_length(section, &messages, texts, name, (length, lifetime));
-    }
+    let messages = messages::read_app(section, texts, lifetime);
     let only = (upstreams.len() == 1).then(|| upstreams.keys().next().cloned()).flatten();
     let upstream = section.optional::<String>("upstream").or(only);
     let config = upstream.as_ref().and_then(|upstream| upstreams.get(upstream));
@@ -194,6 +199,11 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
         return None;
     };
     check_length(section, "dialects", &dialects, length);
+    if let Some(name) = &name {
+        let samples = messages.samples(texts, name, length, lifetime);
+        let sent = samples.iter().filter(|sample| sample.is_sent_over(&dialects));
+        messages::check_length(section, &messages, sent);
+    }
     let origins = section
         .optional("origins")
         .unwrap_or_else(|| if mode == Mode::Development { any_page() } else { Vec::new() });

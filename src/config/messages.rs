@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::reader::Section;
+use crate::domain::challenge::Dialect;
 use crate::domain::code::CodeLength;
 use crate::domain::locale::Locale;
 use crate::domain::message::{AndroidHash, MAX_RETRIEVER_BYTES, Marks, WebDomain};
@@ -132,6 +133,14 @@ pub struct Sample {
     pub text: String,
 }
 
+impl Sample {
+    /// Whether an app sends it that speaks these: numbers are changed over our own API alone.
+    #[must_use]
+    pub fn is_sent_over(&self, dialects: &[Dialect]) -> bool {
+        self.key == "text" || dialects.contains(&Dialect::V1)
+    }
+}
+
 /// A lifetime as messages tell it: in minutes, and never less than one.
 #[must_use]
 pub fn minutes(lifetime: Duration) -> u64 {
@@ -215,20 +224,17 @@ pub(super) fn read_app(section: &Section<'_>, texts: &Texts, lifetime: Duration)
     AppMessages { locale: locale.unwrap_or_else(Locale::english), marks, texts: own }
 }
 
-/// Notes the languages in which an app's messages are longer than Android reads.
-pub(super) fn check_length(
+/// Notes which of an app's messages with a code are longer than Android reads.
+pub(super) fn check_length<'a>(
     section: &Section<'_>,
     messages: &AppMessages,
-    texts: &Texts,
-    app: &str,
-    (length, lifetime): (CodeLength, Duration),
+    samples: impl Iterator<Item = &'a Sample>,
 ) {
     if messages.marks.android_hash.is_none() {
         return;
     }
-    let samples = messages.samples(texts, app, length, lifetime);
-    let with_hash = samples.iter().filter(|sample| sample.key != "phone_changed");
-    let long = with_hash.filter(|sample| sample.text.len() > MAX_RETRIEVER_BYTES);
+    let with_code = samples.filter(|sample| sample.key != "phone_changed");
+    let long = with_code.filter(|sample| sample.text.len() > MAX_RETRIEVER_BYTES);
     let shown = |sample: &Sample| format!("{} {} ({} bytes)", sample.locale, sample.key, sample.text.len());
     let long: Vec<String> = long.map(shown).collect();
     if !long.is_empty() {
@@ -243,9 +249,15 @@ pub(super) fn check_length(
 
 /// Notes what is no language among `locales`.
 pub(super) fn check_tags(section: &Section<'_>, tags: &[String]) {
-    for wrong in tags.iter().filter(|tag| Locale::parse(tag).is_none()) {
-        let fix = format!("{wrong:?} is no language tag: write such as en, pt-BR or zh-Hans");
-        section.problem("locales", &fix);
+    for tag in tags {
+        match Locale::parse(tag).map(|locale| locale.to_string()) {
+            Some(known) if known == *tag => {}
+            Some(known) => section.problem("locales", &format!("{tag:?}: write {known:?}")),
+            None => {
+                let fix = format!("{tag:?} is no language tag: write such as en, pt-BR or zh-Hans");
+                section.problem("locales", &fix);
+            }
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Policy {
             _ if !self.persons_only => served(),
             Holder::Person => served(),
             Holder::Service => false,
-            // Of a range that it does not know, the numbering plan knows no country either.
+            // Some countries share their calling code: of a range that it does not know, the plan knows no country.
             Holder::Nobody => self.new_ranges.iter().any(|range| phone.e164().starts_with(range.as_str())),
         }
     }

@@ -132,9 +132,11 @@ impl Node {
     fn set(&mut self, path: &str, leaf: Self) -> bool {
         let Self::Table(table) = self else { return false };
         if let Some((first, rest)) = path.split_once('.') {
-            let written = table.keys().find(|key| spelled_in_variables(key) == spelled_in_variables(first));
-            let first = written.cloned().unwrap_or_else(|| first.to_owned());
-            let branch = table.entry(first).or_insert_with(|| Self::Table(BTreeMap::new()));
+            let spelled = |key: &&String| spelled_in_variables(key) == spelled_in_variables(first);
+            let written = table.keys().find(spelled).filter(|_| !table.contains_key(first));
+            let branch = table
+                .entry(written.cloned().unwrap_or_else(|| first.to_owned()))
+                .or_insert_with(|| Self::Table(BTreeMap::new()));
             return branch.set(rest, leaf);
         }
         let free = !matches!(table.get(path), Some(Self::Table(_) | Self::List(_)));

@@ -340,12 +340,13 @@ pub(super) fn read_provider(section: &Section<'_>, mode: Mode, recipes: &Recipes
         section.pass_over();
         return None;
     };
-    let Some(recipe) = recipes.get(&id) else {
-        // What it would declare nobody knows: none of its keys is called unknown.
+    // What it would declare nobody knows: none of its keys is called unknown.
+    if recipes.broken.contains(&id) {
         section.pass_over();
-        if recipes.broken.contains(&id) {
-            return None;
-        }
+        return None;
+    }
+    let Some(recipe) = recipes.get(&id) else {
+        section.pass_over();
         let known: Vec<&str> = recipes.iter().map(|recipe| recipe.id.as_str()).collect();
         let fix = format!("there is no such recipe; known are {}", known.join(", "));
         section.problem("recipe", &format!("{fix}, and what providers_dir holds"));

@@ -199,7 +199,7 @@ fn read_rule(section: Section<'_>, channel: Channel, known: Known<'_>, usual: St
         section.problem("prefixes", "must hold beginnings of numbers in E.164, such as [\"+4477\"]");
     }
     messages::check_tags(&section, &locales);
-    for unknown in apps.iter().filter(|app| known.apps.find(app).is_none()) {
+    for unknown in apps.iter().filter(|app| !known.apps.names(app)) {
         section.problem("apps", &format!("there is no app {unknown:?} under [[apps]]"));
     }
     if !CONDITIONS.iter().any(|key| section.has(key)) {

@@ -70,10 +70,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<SmtpProvider> {
         .required::<String>("from", "set whom mails are from, such as \"Messenger <login@example.com>\"");
     let allow_plain = section.get("allow_plain", false);
     let ca = read_ca(section);
-    if ca.is_some() && allow_plain {
+    let server = url.as_ref().and_then(|url| read_server(section, url, allow_plain, ca.is_some()));
+    if ca.is_some() && server.as_ref().is_some_and(|(_, _, security)| *security == SmtpSecurity::Plain) {
         section.problem("ca_file", "is for TLS, which allow_plain turns off: remove one of them");
     }
-    let server = url.as_ref().and_then(|url| read_server(section, url, allow_plain, ca.is_some()));
     let user = url.as_ref().and_then(|url| read_user(section, url));
     let password = if user.is_some() {
         let fix = "name the file that holds the user's password, or set password";

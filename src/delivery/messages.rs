@@ -157,11 +157,13 @@ impl Messages {
         let of_app = |(id, app): (Option<&str>, &crate::config::App)| {
             let app_id = id.map(str::to_owned);
             let samples = app.messages.samples(&self.texts, &app.name, length, lifetime);
-            samples.into_iter().map(move |sample| {
+            let sent = samples.into_iter().filter(|sample| sample.is_sent_over(&app.dialects));
+            let long = sent.map(|sample| {
                 let (alphabet, units, segments) = segments(&sample.text);
                 let (locale, key) = (sample.locale, sample.key);
                 Long { app_id: app_id.clone(), locale, key, alphabet, units, segments }
-            })
+            });
+            long.collect::<Vec<_>>()
         };
         self.apps.iter().flat_map(of_app).filter(|long| long.segments > 1).collect()
     }

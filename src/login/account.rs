@@ -197,7 +197,7 @@ impl Login {
         let (done, taker) = match self.store.write(move |db| change.write(db, &spelled, now)).await? {
             Ok(written) => written,
             Err(Refusal::Over) => return Err(AccountError::Over),
-            Err(Refusal::Lost) => return Ok(Confirmed::Unproved(Unproved::NoChallenge)),
+            Err(Refusal::Lost) => return Ok(Confirmed::Unproved(Unproved::InFlight)),
         };
         self.tell_used(&challenge.address, message, taker, given);
         match done {

@@ -39,7 +39,7 @@ pub(super) struct Dispatched {
     pub(super) failure: Option<Failure>,
 }
 
-/// Tokio's timers fire at its end at the latest, and on the average half of it late.
+/// Tokio's timers have steps, and fire about one of them late.
 const TIMER_STEP: Duration = Duration::from_millis(1);
 
 /// Why a message was certainly not taken.
@@ -119,8 +119,11 @@ impl Login {
         } else {
             let from = self.clock.now();
             let report = self.courier.deliver(&plan, &outgoing, SEND_DEADLINE).await;
-            self.pace.note(order.channel, self.clock.now().wait_from(from));
             let failure = report.result.as_ref().err().and_then(refused);
+            // One that nobody took is no measure for one that seems to be on its way.
+            if failure.is_none() {
+                self.pace.note(order.channel, self.clock.now().wait_from(from));
+            }
             self.note(&draft.matter(&plan), &outgoing, &plan, report).await;
             failure
         };

@@ -344,9 +344,6 @@ impl Login {
         // The gateway took its time: what is answered counts from here.
         let now = self.clock.now();
         let mut channels = self.leading(start, &draft.delivery.locale);
-        if next_send_at >= draft.expires_at {
-            channels.clear();
-        }
         if let Some(failure) = failure {
             channels.retain(|channel| *channel != start.channel);
             return Ok(Some(match failure {
@@ -358,6 +355,10 @@ impl Login {
                     Started::Undeliverable(Others { channels, next_send: Duration::ZERO })
                 }
             }));
+        }
+        // Of this challenge nobody hears any more by then.
+        if next_send_at >= draft.expires_at {
+            channels.clear();
         }
         Ok(Some(Started::Sent(Box::new(Sent {
             app_id: start.app_id.clone(),

@@ -13,15 +13,29 @@ pub(super) enum Call<'a> {
     Method(&'a str),
 }
 
-/// All that a text calls between its braces.
+/// All that a text calls between its braces, outside of comments.
 pub(super) fn in_text(source: &str) -> Vec<Call<'_>> {
-    let parts = source.split("{{").skip(1);
-    parts.flat_map(in_expression).collect()
+    let (mut calls, mut rest) = (Vec::new(), source);
+    while let Some((_, behind)) = rest.split_once('{') {
+        rest = if let Some(comment) = behind.strip_prefix('#') {
+            comment.split_once("#}").map_or("", |(_, behind)| behind)
+        } else if let Some(expression) = behind.strip_prefix('{') {
+            let (words, behind) = words(expression);
+            calls.extend(called(&words));
+            behind
+        } else {
+            behind
+        };
+    }
+    calls
 }
 
-/// All that one expression calls, up to its end.
+/// All that one expression calls.
 pub(super) fn in_expression(source: &str) -> Vec<Call<'_>> {
-    let words = words(source);
+    called(&words(source).0)
+}
+
+fn called<'a>(words: &[&'a str]) -> Vec<Call<'a>> {
     let called = |at: usize| {
         let word = |at: usize| words.get(at).copied();
         let name = word(at).filter(|word| is_name(word))?;
@@ -37,24 +51,29 @@ pub(super) fn in_expression(source: &str) -> Vec<Call<'_>> {
     (0..words.len()).filter_map(called).collect()
 }
 
-/// Names and single signs, without the texts in quotes, up to `}}`.
-fn words(source: &str) -> Vec<&str> {
-    let mut words = Vec::new();
+/// Names and single signs of an expression, texts in quotes as one, up to its `}}`; and what is behind that.
+fn words(source: &str) -> (Vec<&str>, &str) {
+    let (mut words, mut open) = (Vec::new(), 0usize);
     let mut rest = source.trim_start();
     while let Some(first) = rest.chars().next() {
-        if rest.starts_with("}}") {
+        if open == 0 && rest.starts_with("}}") {
             break;
         }
+        match first {
+            '{' => open = open.saturating_add(1),
+            '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
         let end = match first {
-            '\'' | '"' => quoted(rest, first),
-            _ => rest.find(|c: char| !is_part(c)).filter(|end| *end > 0),
+            '\'' | '"' => quoted(rest, first).unwrap_or(rest.len()),
+            _ if is_part(first) => rest.find(|c: char| !is_part(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
         };
-        let alone = if is_part(first) || matches!(first, '\'' | '"') { rest.len() } else { first.len_utf8() };
-        let (word, behind) = rest.split_at(end.unwrap_or(alone));
+        let (word, behind) = rest.split_at(end);
         words.push(word);
         rest = behind.trim_start();
     }
-    words
+    (words, rest)
 }
 
 /// Where a text in quotes ends.
@@ -94,6 +113,9 @@ mod tests {
             ("{{ 'a|b is c' }} a|b is c {{ \"\\\"|d\" }}", vec![]),
             ("{{ to.upper() }} {{ app.name }}", vec![Method("upper")]),
             ("{{ 'open|a }}", vec![]),
+            ("{{ {'a': {'b': 1}}|json }}, {{ '{{'|path }}", vec![Filter("json"), Filter("path")]),
+            ("{# {{ to|shout }} #}{{ to|hex }}{# ", vec![Filter("hex")]),
+            ("{ {to|a} }", vec![]),
             ("no braces|at all is well", vec![]),
         ] {
             assert_eq!(in_text(source), called, "{source}");

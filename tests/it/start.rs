@@ -241,6 +241,33 @@ on_both! {
 }
 
 on_both! {
+    async fn what_is_withheld_from_closed_numbers_costs_nothing_e5(database) {
+        let lines = "[limits]\nspend_per_day = 0.05\n[prices.console]\ndefault = 0.02\n[providers.console]\nkind = \"console\"";
+        let app = TestApp::builder(&database).set("otp.at_cap", "close").config(lines).start();
+        let never = i64::MAX;
+        for closed in 18_005_553_330_u64..18_005_553_335 {
+            database.execute(&format!("INSERT INTO guards VALUES ('local', '+{closed}', 100, 100, {never}, 0)"));
+            assert!(app.start_login(&closed.to_string()).await.is_ok());
+        }
+        assert_eq!(database.audited("code.withheld"), 5);
+        assert!(app.start_login("18005552222").await.is_ok(), "there is money for it");
+        app.stop().await;
+    }
+}
+
+on_both! {
+    async fn what_nobody_took_can_be_asked_for_again_when_that_is_answered_c10(database) {
+        let app = TestApp::start(&database);
+        for number in 18_005_551_000_u64..18_005_551_030 {
+            app.outbox.fail_next(SendError::Rejected("no".to_owned()));
+            assert!(!app.start_login(&number.to_string()).await.is_ok());
+            assert!(app.start_login(&number.to_string()).await.is_ok(), "at once");
+        }
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn a_code_survives_a_restart_and_a_new_pepper_above_the_old_one_k2(database) {
         let app = TestApp::start(&database);
         app.start_login(PHONE).await;

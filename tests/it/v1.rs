@@ -144,6 +144,27 @@ on_both! {
 }
 
 on_both! {
+    async fn a_code_leaves_when_there_is_time_to_type_it_behind_the_brake_b10(database) {
+        let app = TestApp::builder(&database).set("otp.attempts", 10).set("otp.lifetime", "30s").start();
+        let started = login(&app).await;
+        for _ in 0..6 {
+            let _ = verify(&app, &started, &app.outbox.wrong_code()).await;
+        }
+        app.advance(5);
+        let body = json!({"challenge": started["challenge"], "secret": started["secret"]});
+        database.execute("DELETE FROM budgets");
+        let early = post(&app, "/v1/login/resend", body.clone()).await;
+        assert_eq!((early.status, retry_after(&early)), (429, 5), "the brake opens in 25 s, and the code would live 30 s");
+        app.advance(5);
+        let sent = post(&app, "/v1/login/resend", body).await;
+        assert_eq!((sent.status, sent.get("next")["check"].clone()), (202, json!(20)));
+        app.advance(20);
+        assert_eq!(verify(&app, &started, &app.outbox.last_code()).await.status, 200);
+        app.stop().await;
+    }
+}
+
+on_both! {
     async fn when_the_backend_fails_a_grant_saves_the_second_message_f1(database) {
         let app = TestApp::start(&database);
         for (error, code) in [

@@ -85,6 +85,14 @@ fn a_route_that_says_too_little_or_too_much_is_named_by_its_key() {
             "routes.sms.rules[0].apps (latchkey.toml): there is no app \"x\" under [[apps]]",
         ),
         (
+            "[[routes.sms.rules]]\nlocales = [\"pt_BR\"]\nproviders = [\"b\"]",
+            "routes.sms.rules[0].locales (latchkey.toml): \"pt_BR\": write \"pt-BR\"",
+        ),
+        (
+            "[[apps]]\nid = \"y\"\n[[routes.sms.rules]]\napps = [\"y\"]\nproviders = [\"b\"]",
+            "apps[0].name (not set): set what messages call the app, such as \"Messenger\"",
+        ),
+        (
             "[[routes.sms.rules]]\napps = [\"x\"]\nproviders = [\"b\", \"b\"]",
             "routes.sms.rules[0].providers (latchkey.toml): names b twice",
         ),

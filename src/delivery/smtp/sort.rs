@@ -49,7 +49,7 @@ pub(super) fn sort(error: &Error, step: Step) -> SendError {
             // Without a status, lettre found no way to log in that both sides know.
             Step::Login if error.is_client() => SendError::Auth(text("no common mechanism")),
             Step::Connection if error.is_response() => {
-                SendError::Temporary("what answers there does not speak SMTP".to_owned())
+                SendError::Temporary("what is there hangs up, or speaks no SMTP".to_owned())
             }
             Step::Connection => SendError::Temporary(no_connection(error)),
             Step::Login | Step::Sender | Step::Recipient | Step::Data => {
@@ -80,7 +80,9 @@ pub(super) fn sort(error: &Error, step: Step) -> SendError {
 }
 
 /// What is said where there is no connection, and what mends it.
-const CONNECTION_FIXES: [(&str, &str); 3] = [
+const CONNECTION_FIXES: [(&str, &str); 5] = [
+    ("expired", "its certificate is over: renew it there"),
+    ("not valid yet", "its certificate is of the future: look at the clocks"),
     (
         "certificate",
         "write the host as its certificate names it, or name the certificate's issuer in ca_file",
@@ -98,7 +100,9 @@ pub(super) fn no_connection(error: &dyn StdError) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
+    // What follows may be the names in its certificate.
     let cause = cause.to_string();
+    let cause = cause.split(';').next().unwrap_or_default();
     let fix = CONNECTION_FIXES.iter().find(|(words, _)| cause.contains(words));
     let fix = fix.map(|(_, fix)| format!("; fix: {fix}")).unwrap_or_default();
     format!("no connection to the mail server: {cause}{fix}")
