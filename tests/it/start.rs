@@ -261,6 +261,8 @@ on_both! {
         for number in 18_005_551_000_u64..18_005_551_030 {
             app.outbox.fail_next(SendError::Rejected("no".to_owned()));
             assert!(!app.start_login(&number.to_string()).await.is_ok());
+            let noted = "SELECT count(*) AS n FROM deliveries WHERE status = 'failed'";
+            assert_eq!(database.number(noted), i64::try_from(number - 18_005_550_999).expect("few"));
             assert!(app.start_login(&number.to_string()).await.is_ok(), "at once");
         }
         app.stop().await;
