@@ -62,8 +62,10 @@ impl Policy {
     pub fn serves(&self, address: &Address) -> bool {
         let Address::Phone(phone) = address else { return true };
         let served = || self.countries.is_empty() || self.countries.contains(&phone.country());
+        if !self.persons_only {
+            return served();
+        }
         match phone.holder() {
-            _ if !self.persons_only => served(),
             Holder::Person => served(),
             Holder::Service => false,
             // Some countries share their calling code: of a range that it does not know, the plan knows no country.

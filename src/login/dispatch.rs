@@ -124,7 +124,9 @@ impl Login {
             if failure.is_none() {
                 self.pace.note(order.channel, self.clock.now().wait_from(from));
             }
-            self.note(&draft.matter(&plan), &outgoing, &plan, report).await;
+            if let Some(writing) = self.note(&draft.matter(&plan), &outgoing, &plan, report) {
+                writing.await;
+            }
             failure
         };
         Ok(Ok(Dispatched { draft, next_send_at, failure }))

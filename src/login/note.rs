@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::Login;
 use super::draft::{MONEY_KEY, address_key};
 use crate::delivery::{OutgoingCode, Plan, Report, SendError};
@@ -29,14 +31,16 @@ pub(super) struct Matter<'a> {
 }
 
 impl Login {
-    /// Writes down what became of a message. A lost note becomes `unknown` by itself.
-    pub(super) async fn note(
+    /// Writes down what became of a message; what is given back is to be waited for. A lost note becomes `unknown` by
+    /// itself. On the heap: most messages do not fail, and every login would carry the room for it.
+    #[must_use]
+    pub(super) fn note(
         &self,
         matter: &Matter<'_>,
         message: &OutgoingCode,
         plan: &Plan,
         report: Report,
-    ) {
+    ) -> Option<BoxFuture<'_, ()>> {
         let Report { provider, result, failed } = report;
         let (status, provider_id, error) = match result {
             Ok(receipt) => (Status::Accepted, receipt.provider_id, None),
@@ -77,7 +81,8 @@ impl Login {
         let is_plain = status != Status::Failed && !refund && over.is_none() && story.is_none();
         let note = Note { id: message.id.clone(), outcome, at: now };
         if is_plain {
-            return self.note_with_others(note);
+            self.note_with_others(note);
+            return None;
         }
         let (rate, challenge) = (self.limits.per_address, matter.challenge.clone());
         let (realm, app_id) = (matter.realm.to_owned(), message.app_id.clone());
@@ -112,12 +117,15 @@ impl Login {
             Ok(())
         };
         if status != Status::Failed {
-            return self.store.write_detached("noting a delivery", write);
+            self.store.write_detached("noting a delivery", write);
+            return None;
         }
-        let written = self.store.write(move |db| write(db).map_err(Abort::<Infallible>::Failed)).await;
-        if let Err(error) = written {
-            tracing::error!(error = chain(&error), "noting a delivery failed");
-        }
+        Some(Box::pin(async move {
+            let written = self.store.write(move |db| write(db).map_err(Abort::<Infallible>::Failed)).await;
+            if let Err(error) = written {
+                tracing::error!(error = chain(&error), "noting a delivery failed");
+            }
+        }))
     }
 
     /// Where nothing else goes with it.

@@ -40,6 +40,8 @@ impl Login {
             reserved: Money::ZERO,
             asked_for: false,
         };
-        self.note(&matter, &message, &plan, report).await;
+        if let Some(writing) = self.note(&matter, &message, &plan, report) {
+            writing.await;
+        }
     }
 }
