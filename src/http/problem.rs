@@ -96,7 +96,7 @@ problems! {
          Retry-After, only the operator can help.";
     GrantGone, "grant_gone", GONE, "There is no such grant, or it was used, or it is too old",
         "Start again.";
-    MintInFlight, "mint_in_flight", CONFLICT, "The token is being made right now",
+    MintInFlight, "mint_in_flight", CONFLICT, "The same request is being served right now",
         "Repeat the same request after Retry-After.";
     InvalidToken, "invalid_token", UNAUTHORIZED, "There is no access token, or it is not good any more",
         "Post refresh_token to /v1/session/refresh, then repeat with the new access_token.";

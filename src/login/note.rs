@@ -47,12 +47,14 @@ impl Login {
             Err(error @ SendError::Unknown(_)) => (Status::Unknown, None, Some(error)),
             Err(error) => (Status::Failed, None, Some(error)),
         };
-        let (id, to) = (&message.id, message.to.masked());
+        let id = &message.id;
         match &error {
             Some(error) if status == Status::Unknown => {
+                let to = message.to.masked();
                 tracing::warn!(message_id = %id, to, provider, error = %error, "a code may have been sent: nobody knows");
             }
             Some(error) => {
+                let to = message.to.masked();
                 tracing::error!(message_id = %id, to, provider, error = %error, "a code was not delivered");
             }
             None => {}
