@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 pub use apps::{App, Apps, ClientTexts, ResultSpelling};
-pub use messages::{AppMessages, LocaleTexts, Sample, Texts, minutes};
+pub use messages::{AppMessages, LocaleTexts, Sample, Sms, Texts, minutes};
 pub use otp::{Email, Limits, Otp, PepperSource, Policy};
 pub use prices::PriceBook;
 pub use providers::{ConsoleProvider, ProviderConfig, Terms};

@@ -143,7 +143,7 @@ fn examine(file: &Path) -> Vec<Finding> {
         recipe.without_receipt().into_iter().map(|said| missing(&format!("[[receipt]] shows {said}"))),
     );
     if !recipe.has_whole_request() {
-        findings.push(missing("[[example]] has the whole request (method, url, and body where one is sent)"));
+        findings.push(missing("accepted [[example]] has the whole request (method, url and body)"));
     }
     findings
 }
@@ -367,7 +367,7 @@ mod tests {
         assert_ne!(whole, shipped);
         std::fs::write(&file, whole).expect("a file");
         let (out, _) = said(|out| check(std::slice::from_ref(&file), out));
-        assert!(out.contains("no [[example]] has the whole request"), "{out}");
+        assert!(out.contains("no accepted [[example]] has the whole request"), "{out}");
 
         let other = folder.path().join("other.toml");
         std::fs::write(&other, shipped).expect("a file");

@@ -201,7 +201,7 @@ fn read_app(section: &Section<'_>, mode: Mode, known: &Known<'_>) -> Option<App>
     check_length(section, "dialects", &dialects, length);
     if let Some(name) = &name {
         let samples = messages.samples(texts, name, length, lifetime);
-        let sent = samples.iter().filter(|sample| sample.is_sent_over(&dialects));
+        let sent = samples.iter().filter(|sample| sample.sms.is_sent_over(&dialects));
         messages::check_length(section, &messages, sent);
     }
     let origins = section

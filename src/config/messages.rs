@@ -113,13 +113,42 @@ impl AppMessages {
             let marked = |template: &Template| self.marks.compose(&template.render(values), &code);
             let known = texts.find(locale);
             let sms = [
-                ("text", self.template(texts, locale).map(marked)),
-                ("change_phone", known.map(|texts| marked(&texts.change_phone))),
-                ("phone_changed", known.map(|texts| texts.phone_changed.render(values))),
+                (Sms::Login, self.template(texts, locale).map(marked)),
+                (Sms::ChangePhone, known.map(|texts| marked(&texts.change_phone))),
+                (Sms::PhoneChanged, known.map(|texts| texts.phone_changed.render(values))),
             ];
-            sms.map(|(key, text)| Some(Sample { locale: locale.clone(), key, text: text?.to_string() }))
+            sms.map(|(sms, text)| Some(Sample { locale: locale.clone(), sms, text: text?.to_string() }))
         };
         self.locales(texts).into_iter().flat_map(of_locale).flatten().collect()
+    }
+}
+
+/// What an SMS is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sms {
+    /// A code to log in with.
+    Login,
+    /// A code that makes a number that of an account.
+    ChangePhone,
+    /// A notice to the number that was an account's.
+    PhoneChanged,
+}
+
+impl Sms {
+    /// The key of its text in `[messages.LOCALE]`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Login => "text",
+            Self::ChangePhone => "change_phone",
+            Self::PhoneChanged => "phone_changed",
+        }
+    }
+
+    /// Whether an app sends it that speaks these: numbers are changed over our own API alone.
+    #[must_use]
+    pub fn is_sent_over(self, dialects: &[Dialect]) -> bool {
+        self == Self::Login || dialects.contains(&Dialect::V1)
     }
 }
 
@@ -127,18 +156,10 @@ impl AppMessages {
 pub struct Sample {
     /// The language.
     pub locale: Locale,
-    /// The key of the text in `[messages.LOCALE]`.
-    pub key: &'static str,
+    /// What for.
+    pub sms: Sms,
     /// All of it.
     pub text: String,
-}
-
-impl Sample {
-    /// Whether an app sends it that speaks these: numbers are changed over our own API alone.
-    #[must_use]
-    pub fn is_sent_over(&self, dialects: &[Dialect]) -> bool {
-        self.key == "text" || dialects.contains(&Dialect::V1)
-    }
 }
 
 /// A lifetime as messages tell it: in minutes, and never less than one.
@@ -233,9 +254,12 @@ pub(super) fn check_length<'a>(
     if messages.marks.android_hash.is_none() {
         return;
     }
-    let with_code = samples.filter(|sample| sample.key != "phone_changed");
+    let with_code = samples.filter(|sample| sample.sms != Sms::PhoneChanged);
     let long = with_code.filter(|sample| sample.text.len() > MAX_RETRIEVER_BYTES);
-    let shown = |sample: &Sample| format!("{} {} ({} bytes)", sample.locale, sample.key, sample.text.len());
+    let shown = |sample: &Sample| {
+        let Sample { locale, sms, text } = sample;
+        format!("{locale} {} ({} bytes)", sms.key(), text.len())
+    };
     let long: Vec<String> = long.map(shown).collect();
     if !long.is_empty() {
         let text = format!(

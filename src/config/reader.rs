@@ -131,17 +131,16 @@ impl Node {
     /// Sets a leaf, making the branches on its way; false when a list or another leaf stands in the way.
     fn set(&mut self, path: &str, leaf: Self) -> bool {
         let Self::Table(table) = self else { return false };
-        if let Some((first, rest)) = path.split_once('.') {
-            let spelled = |key: &&String| spelled_in_variables(key) == spelled_in_variables(first);
-            let written = table.keys().find(spelled).filter(|_| !table.contains_key(first));
-            let branch = table
-                .entry(written.cloned().unwrap_or_else(|| first.to_owned()))
-                .or_insert_with(|| Self::Table(BTreeMap::new()));
-            return branch.set(rest, leaf);
+        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        let spelled = |key: &&String| spelled_in_variables(key) == spelled_in_variables(first);
+        let written = table.keys().find(spelled).filter(|_| !table.contains_key(first));
+        let key = written.cloned().unwrap_or_else(|| first.to_owned());
+        if let Some(rest) = rest {
+            return table.entry(key).or_insert_with(|| Self::Table(BTreeMap::new())).set(rest, leaf);
         }
-        let free = !matches!(table.get(path), Some(Self::Table(_) | Self::List(_)));
+        let free = !matches!(table.get(&key), Some(Self::Table(_) | Self::List(_)));
         if free {
-            table.insert(path.to_owned(), leaf);
+            table.insert(key, leaf);
         }
         free
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::config::{AppMessages, Apps, LocaleTexts, Texts, minutes};
+use crate::config::{AppMessages, Apps, LocaleTexts, Sms, Texts, minutes};
 use crate::domain::channel::Channel;
 use crate::domain::code::{Code, CodeLength};
 use crate::domain::locale::{self, Locale};
@@ -62,8 +62,8 @@ pub struct Long {
     pub app_id: Option<String>,
     /// The language.
     pub locale: Locale,
-    /// The key of its text in `[messages.LOCALE]`.
-    pub key: &'static str,
+    /// What it is sent for.
+    pub sms: Sms,
     /// What it is written in.
     pub alphabet: Alphabet,
     /// Its length, in units of that.
@@ -157,11 +157,11 @@ impl Messages {
         let of_app = |(id, app): (Option<&str>, &crate::config::App)| {
             let app_id = id.map(str::to_owned);
             let samples = app.messages.samples(&self.texts, &app.name, length, lifetime);
-            let sent = samples.into_iter().filter(|sample| sample.is_sent_over(&app.dialects));
+            let sent = samples.into_iter().filter(|sample| sample.sms.is_sent_over(&app.dialects));
             let long = sent.map(|sample| {
                 let (alphabet, units, segments) = segments(&sample.text);
-                let (locale, key) = (sample.locale, sample.key);
-                Long { app_id: app_id.clone(), locale, key, alphabet, units, segments }
+                let (locale, sms) = (sample.locale, sample.sms);
+                Long { app_id: app_id.clone(), locale, sms, alphabet, units, segments }
             });
             long.collect::<Vec<_>>()
         };
@@ -174,7 +174,7 @@ impl Messages {
             tracing::warn!(
                 app = long.app_id,
                 locale = %long.locale,
-                text = long.key,
+                text = long.sms.key(),
                 alphabet = long.alphabet.as_str(),
                 units = long.units,
                 segments = long.segments,

@@ -1,9 +1,8 @@
 //! Our own API: `/v1/login…` in `login`; `/v1/phone…` and `/v1/email…` in `account`; `/v1/session…`, `/v1/chat-token` and `/v1/logout` in `session`.
 //!
 //! Guarantees: bodies are read strictly (unknown and repeated fields, other media types and trailing data are
-//! refused); seconds in `next` and `Retry-After` are true, exactly where they
-//! are ours to know; a web page may read an answer only when the app
-//! lists its origin.
+//! refused); seconds in `next` and `Retry-After` are exactly true where they are ours to know; a web page may read what
+//! an app's login gives only when that app lists its origin, and any other answer only when some app does.
 
 mod account;
 mod answer;

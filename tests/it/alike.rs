@@ -46,6 +46,23 @@ async fn start_login(server: &Server, http: &reqwest::Client, phone: &str, v1: b
 }
 
 on_both! {
+    async fn what_is_answered_counts_from_the_answer_and_not_from_before_the_gateway_b10(database) {
+        let gateway = FakeGateway::start(Manner::accepts().after(Duration::from_millis(1100))).await;
+        let settings = Settings::of(&database)
+            .set("providers.hook.recipe", "webhook")
+            .set("providers.hook.base_url", gateway.url())
+            .set("providers.hook.secret", SECRET)
+            .set("routes.sms.default", vec!["hook"]);
+        let server = Server::start(&settings).await;
+        let sent = start_login(&server, &http_client(), "18005551234", true).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+        let (challenge, sms) = (sent.get("expires_in").as_u64(), sent.get("next")["sms"].as_u64());
+        assert!(challenge.is_some_and(|secs| (1100..1200).contains(&secs)), "{sent:?}");
+        assert!(sms.is_some_and(|secs| (1..60).contains(&secs)), "{sent:?}");
+    }
+}
+
+on_both! {
     async fn a_watch_does_not_tell_closed_numbers_from_known_and_unknown_ones_e5(database) {
         let gateway = FakeGateway::start(Manner::accepts().after(GATEWAY)).await;
         let settings = Settings::of(&database)

@@ -25,20 +25,24 @@ fn variables_override_the_file() {
 
 #[test]
 fn a_variable_finds_its_table_in_any_spelling() {
-    let text = "[messages.pt-BR]\ntext = \"{{ code }}\"\n[providers.my-hook]\nkind = \"console\"";
+    let text = "[messages.pt-BR]\ntext = \"{{ code }}\"\n[providers.my-hook]\nkind = \"console\"\n\
+                [upstreams.own]\nkind = \"jwt\"\n[upstreams.own.claims]\napp-name = \"theirs\"";
     let pairs = [
         ("LATCHKEY_MESSAGES__PT_BR__TEXT", "{{ code }}!"),
         ("LATCHKEY_PROVIDERS__MY_HOOK__FILE", "/tmp/codes"),
+        ("LATCHKEY_UPSTREAMS__OWN__CLAIMS__APP_NAME", "ours"),
         ("LATCHKEY_PROVIDERS_DIR", "/nowhere"),
     ];
     let found = problems(parse_with(text, &pairs));
     assert_eq!(keys(&found), ["providers_dir"], "the others are well: {found:?}");
-    let config = parse_with(text, pairs.get(..2).expect("two")).expect("no problems");
+    let config = parse_with(text, pairs.get(..3).expect("three")).expect("no problems");
     let locale = crate::domain::locale::Locale::parse("pt-BR").expect("a language");
     let values = crate::domain::template::Values { app: "A", code: "123456", minutes: 5 };
     let texts = config.messages.find(&locale).expect("Portuguese");
     assert_eq!(*texts.text.render(values), "123456!");
     assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["my-hook"]);
+    let shown = format!("{:?}", config.upstreams["own"]);
+    assert!(shown.contains("app-name") && shown.contains("ours") && !shown.contains("theirs"), "{shown}");
 }
 
 #[test]

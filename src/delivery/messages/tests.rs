@@ -166,7 +166,7 @@ fn what_takes_more_than_one_segment_is_told_with_its_alphabet_and_length_d3() {
     let wanted = Long {
         app_id: Some("app".to_owned()),
         locale: Locale::english(),
-        key: "text",
+        sms: Sms::Login,
         alphabet: Alphabet::Ucs2,
         units: 85,
         segments: 2,
@@ -175,7 +175,7 @@ fn what_takes_more_than_one_segment_is_told_with_its_alphabet_and_length_d3() {
     let lines = "[messages.en]\ntext = \"{{ code }}\"\nphone_changed = \"X\"\nchange_phone = \"{{ code }}X\"";
     let lines = lines.replace('X', &"x".repeat(161));
     let long = self::messages(&lines).long(CodeLength::SIX, Duration::from_mins(5));
-    assert_eq!(long.iter().map(|long| long.key).collect::<Vec<_>>(), ["change_phone", "phone_changed"]);
+    assert_eq!(long.iter().map(|long| long.sms).collect::<Vec<_>>(), [Sms::ChangePhone, Sms::PhoneChanged]);
 }
 
 #[test]

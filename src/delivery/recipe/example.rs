@@ -42,15 +42,12 @@ impl Recipe {
         self.outcomes().difference(&shown).copied().collect()
     }
 
-    /// Whether an example shows the whole request: what is shown by none may be sent in any way.
+    /// Whether an example of what is accepted shows the whole request: what none shows may be sent in any way.
     pub(crate) fn has_whole_request(&self) -> bool {
-        let is_whole = |example: &Example| {
-            let sends_body = || self.make_example(&example.given).is_ok_and(|made| made.body.is_some());
-            example.request.as_ref().is_some_and(|shown| {
-                shown.method.is_some() && shown.url.is_some() && (shown.body.is_some() || !sends_body())
-            })
-        };
-        self.examples.iter().any(is_whole)
+        let is_whole =
+            |shown: &ExpectedRequest| shown.method.is_some() && shown.url.is_some() && shown.body.is_some();
+        let mut accepted = self.examples.iter().filter(|example| example.outcome == Outcome::Accepted);
+        accepted.any(|example| example.request.as_ref().is_some_and(is_whole))
     }
 
     fn run(&self, example: &Example) -> Result<(), String> {
