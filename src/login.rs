@@ -44,6 +44,7 @@ use crate::domain::pepper::{Binding, CodeHasher, Salt, Unhashed, UnknownKey};
 use crate::domain::session::Lifetimes;
 use crate::domain::time::Timestamp;
 use crate::keys::AccessTokens;
+use crate::store::batch::Batch;
 use crate::store::deliveries::Note;
 use crate::store::gathering::Gathering;
 use crate::store::{Store, StoreError};
@@ -119,6 +120,8 @@ pub struct Login {
     pub pace: Arc<Pace>,
     /// What became of messages, and is not written down yet.
     pub notes: Gathering<Note>,
+    /// What is to be written down, and waits to be made with others.
+    pub batches: Batches,
     /// Where gateways report to.
     pub receipts: Receipts,
     /// The tokens of sessions.
@@ -127,6 +130,16 @@ pub struct Login {
     pub lifetimes: Lifetimes,
     /// What becomes of accounts whose number changes hands.
     pub accounts: AccountRules,
+}
+
+/// The writes of logins, by kind.
+#[derive(Default)]
+pub struct Batches {
+    looks: Batch<start::Looking>,
+    starts: Batch<draft::Posting>,
+    guesses: Batch<guess::Counting>,
+    acceptances: Batch<accept::Plainly>,
+    mints: Batch<mint::FirstSession>,
 }
 
 /// Why there is no answer. Nothing was accepted, and what was counted stays counted.

@@ -7,6 +7,7 @@
 //! call: jobs are plain functions and cannot await.
 
 pub mod audit;
+pub mod batch;
 mod beside;
 pub mod budgets;
 pub mod challenges;
@@ -30,12 +31,14 @@ pub mod steps;
 pub mod users;
 mod writer;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::RunQueryDsl;
 use secrecy::ExposeSecret;
 
+use self::batch::{Batch, Batched};
 pub use self::connection::AnyConnection;
 use self::connection::{Access, on_each};
 use self::pool::Pool;
@@ -190,13 +193,51 @@ impl Store {
         }
     }
 
+    /// Makes a write, on PostgreSQL together with others that wait in the same batch.
+    ///
+    /// # Errors
+    /// As [`Store::write_once`].
+    pub async fn write_batched<W: Batched>(
+        &self,
+        batch: &Batch<W>,
+        write: W,
+    ) -> Result<Result<W::Done, W::Refusal>, StoreError> {
+        match &self.engine {
+            Engine::Sqlite { writer, .. } => writer.write(move |db| write.alone(db), self.deadline).await,
+            Engine::Postgres { pool } => pool.batched(batch, write).await,
+        }
+    }
+
+    /// As [`Store::read`], on PostgreSQL together with others that wait in the same batch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read_batched<W>(&self, batch: &Batch<W>, look: W) -> Result<W::Done, StoreError>
+    where
+        W: Batched<Refusal = Infallible>,
+    {
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => readers.read(|db| match look.alone(db) {
+                Ok(done) => Ok(done),
+                Err(Abort::Failed(error)) => Err(error),
+            }),
+            Engine::Postgres { pool } => match pool.batched(batch, look).await {
+                Ok(Ok(done)) => Ok(done),
+                Err(StoreError::Database { source, .. }) => {
+                    Err(StoreError::Database { doing: "reading", source })
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
     /// Hands over a write that nobody waits for. When the store is overloaded or closing it is dropped: use it only
     /// for what a later job repairs.
     pub fn write_detached<F>(&self, doing: &'static str, job: F)
     where
         F: Fn(&mut AnyConnection) -> Result<(), diesel::result::Error> + Send + 'static,
     {
-        let job = move |db: &mut AnyConnection| job(db).map_err(Abort::<std::convert::Infallible>::Failed);
+        let job = move |db: &mut AnyConnection| job(db).map_err(Abort::<Infallible>::Failed);
         match &self.engine {
             Engine::Sqlite { writer, .. } => writer.write_detached(doing, job),
             Engine::Postgres { pool } => pool.write_detached(doing, job),

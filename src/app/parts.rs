@@ -21,7 +21,7 @@ use crate::domain::pepper::{CodeHasher, Peppers};
 use crate::domain::receipt::PathKeys;
 use crate::http::{Backends, Gateway, Health, TrustedProxies};
 use crate::keys::AccessTokens;
-use crate::login::{Login, Pace, Realm};
+use crate::login::{Batches, Login, Pace, Realm};
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::store::gathering::Gathering;
@@ -117,6 +117,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             pace: Arc::clone(&self.pace),
             notes: Gathering::default(),
+            batches: Batches::default(),
             receipts,
             tokens: Arc::clone(&self.tokens),
             lifetimes: config.session.lifetimes,

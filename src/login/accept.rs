@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use diesel::pg::PgConnection;
+
 use super::guess::{RightCode, Unproved};
 use super::mint::{Person, Ready};
 use super::recycled::{Arrival, Settled};
@@ -15,6 +17,7 @@ use crate::domain::challenge::{Carrier, Challenge, Dialect, GRANT_LIFETIME};
 use crate::domain::code::{Code, CodeHash};
 use crate::domain::ids::{GrantToken, UserId};
 use crate::domain::time::Timestamp;
+use crate::store::batch::{self, Batched, acceptances};
 use crate::store::deliveries::Taker;
 use crate::store::grants::Consumption;
 use crate::store::steps::{Missed, Once, Steps};
@@ -94,10 +97,9 @@ impl Login {
     ) -> Result<Result<Done, Missed>, LoginError> {
         let plainly = acceptance.arrival().plainly(known.as_ref(), acceptance.rules, now);
         if let Some((holder, is_new_user)) = plainly {
-            let writing = Arc::clone(acceptance);
             let consumption = acceptance.consumption_for(&holder, is_new_user);
-            let write = move |once: Once<'_>| writing.write_plainly(&consumption, once, now);
-            if let Ok(taker) = self.store.write_once(write).await? {
+            let plainly = Plainly { acceptance: Arc::clone(acceptance), consumption, now };
+            if let Ok(taker) = self.store.write_batched(&self.batches.acceptances, plainly).await? {
                 let has_sessions = known.is_some_and(|known| known.has_sessions);
                 return Ok(Ok((Consumed::For { holder, is_new_user, has_sessions }, taker)));
             }
@@ -148,17 +150,6 @@ impl Acceptance {
         Consumption { user: holder.user.clone(), is_new_user, ..self.consumption.clone() }
     }
 
-    /// Where it is plain for whom.
-    fn write_plainly(
-        &self,
-        consumption: &Consumption,
-        once: Once<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Taker>, Abort<Missed>> {
-        let arrived = self.arrival().note(&consumption.user, consumption.is_new_user, now);
-        self.right.use_up(arrived, consumption, once, now)
-    }
-
     /// Where that takes looking into.
     fn settle(&self, db: &mut AnyConnection, now: Timestamp) -> Result<Done, Abort<Missed>> {
         let (consumption, consumed) = match self.arrival().settle(db, self.rules, now)? {
@@ -174,5 +165,49 @@ impl Acceptance {
         };
         let taker = self.right.use_up(Steps::new(), &consumption, Once::within(db), now)?;
         Ok((consumed, taker))
+    }
+}
+
+/// A right guess of which it is plain for whom.
+pub(super) struct Plainly {
+    acceptance: Arc<Acceptance>,
+    consumption: Consumption,
+    now: Timestamp,
+}
+
+impl Batched for Plainly {
+    type Done = Option<Taker>;
+    type Refusal = Missed;
+
+    fn subject(&self) -> &str {
+        self.acceptance.right.address.as_str()
+    }
+
+    fn alone(&self, db: &mut AnyConnection) -> Result<Option<Taker>, Abort<Missed>> {
+        let Self { acceptance, consumption, now } = self;
+        let arrived = acceptance.arrival().note(&consumption.user, consumption.is_new_user, *now);
+        acceptance.right.use_up(arrived, consumption, Once::within(db), *now)
+    }
+
+    fn together(db: &mut PgConnection, many: &[&Self]) -> Result<Vec<Option<Self::Done>>, Abort<Missed>> {
+        let Some(now) = many.iter().map(|plainly| plainly.now).max() else { return Ok(Vec::new()) };
+        let rows = many.iter().map(|plainly| Some(plainly.row()));
+        batch::plain(rows, |rows| acceptances::make(db, rows, now))
+    }
+}
+
+impl Plainly {
+    fn row(&self) -> acceptances::Acceptance<'_> {
+        let Acceptance { right, spelled, .. } = &*self.acceptance;
+        acceptances::Acceptance {
+            realm: &right.realm,
+            app_id: &right.app_id,
+            address: &right.address,
+            spelled: spelled.as_deref(),
+            challenge: &right.challenge,
+            consumption: &self.consumption,
+            message: &right.carrier.message,
+            credits: right.credits(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Draft, Letter, MONEY_KEY, Refusal};
+use super::draft::{Draft, Letter, MONEY_KEY, Posting, Refusal};
 use super::start::Order;
 use super::{Login, LoginError, SEND_DEADLINE};
 use crate::config::Trip;
@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::segments::is_gsm7;
 use crate::domain::time::Timestamp;
 use crate::store::budgets;
-use crate::store::steps::{Missed, Once};
+use crate::store::steps::Missed;
 
 /// What a code is sent with, beside its order.
 pub(super) struct Errand<'a> {
@@ -105,9 +105,8 @@ impl Login {
         }
         draft.decide(&plan, &self.limits);
         let draft = Arc::new(draft);
-        let (limits, drafted) = (self.limits.clone(), Arc::clone(&draft));
-        let commit = move |once: Once<'_>| drafted.commit(once, &limits, now);
-        let next_send_at = match self.store.write_once(commit).await? {
+        let posting = Posting { draft: Arc::clone(&draft), limits: self.limits.clone(), now };
+        let next_send_at = match self.store.write_batched(&self.batches.starts, posting).await? {
             Ok(next_send_at) => next_send_at,
             Err(Missed) => return Ok(Err(self.why_missed(draft, now).await?)),
         };

@@ -1,5 +1,9 @@
 //! What a start writes: the code in its place, the message, the record, the budgets. All of it, or nothing.
 
+use std::sync::Arc;
+
+use diesel::pg::PgConnection;
+
 use super::note::Matter;
 use super::start::Order;
 use super::{LEASE_MARGIN, Login, LoginError, SEND_DEADLINE};
@@ -8,11 +12,12 @@ use crate::delivery::Plan;
 use crate::domain::challenge::{Carrier, Challenge, LIFETIME, Slot, Slots, State};
 use crate::domain::code::Code;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash};
-use crate::domain::limits::Rate;
 use crate::domain::money::{DailySpend, Money};
 use crate::domain::pepper::{Binding, Salt};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::batch::starts::{self, Charge};
+use crate::store::batch::{self, Batched};
 use crate::store::budgets::{self, Budget};
 use crate::store::challenges::{self, NewChallenge};
 use crate::store::deliveries::{self, NewDelivery, Status};
@@ -71,13 +76,30 @@ enum Place {
 #[derive(Clone, Copy)]
 enum Spend {
     Address,
+    /// Of an address, by ourselves: it counts, and the wait that a person was told of stays as it was.
+    Again,
     Network,
     Site,
-    Plain(Rate),
+    Country,
+    App,
+    All,
     Money(DailySpend, Money),
 }
 
 impl Spend {
+    /// Its place in the order in which every start spends.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Address | Self::Again => 0,
+            Self::Network => 1,
+            Self::Site => 2,
+            Self::Country => 3,
+            Self::App => 4,
+            Self::All => 5,
+            Self::Money(..) => 6,
+        }
+    }
+
     /// Spends one of the budget with this key.
     fn step<'a>(self, key: &'a str, limits: &Limits, now: Timestamp) -> Step<'a> {
         let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
@@ -85,8 +107,26 @@ impl Spend {
             Self::Address => budgets::spend_address(key, limits.per_address, limits.send_waits, now),
             Self::Network => budgets::spend_network(key, unverified, total, now),
             Self::Site => budgets::spend_network(key, unverified.tenfold(), total.tenfold(), now),
-            Self::Plain(rate) => budgets::spend(key, rate, now),
+            Self::Again => budgets::spend(key, limits.per_address, now),
+            Self::Country => budgets::spend(key, limits.per_country, now),
+            Self::App => budgets::spend(key, limits.per_app, now),
+            Self::All => budgets::spend(key, limits.overall, now),
             Self::Money(limit, amount) => budgets::spend_money(key, limit, amount, now),
+        }
+    }
+
+    /// The same as one charge of a batch. None: the wait of an address comes with it.
+    fn charge<'a>(self, key: &'a str, limits: &Limits) -> Option<Charge<'a>> {
+        let (rank, unverified, total) = (self.rank(), limits.per_ip_unverified, limits.per_ip);
+        match self {
+            Self::Address => None,
+            Self::Again => Some(Charge::plain(rank, key, limits.per_address)),
+            Self::Network => Some(Charge::network(rank, key, unverified, total)),
+            Self::Site => Some(Charge::network(rank, key, unverified.tenfold(), total.tenfold())),
+            Self::Country => Some(Charge::plain(rank, key, limits.per_country)),
+            Self::App => Some(Charge::plain(rank, key, limits.per_app)),
+            Self::All => Some(Charge::plain(rank, key, limits.overall)),
+            Self::Money(limit, amount) => Some(Charge::money(rank, key, limit, amount)),
         }
     }
 
@@ -103,7 +143,10 @@ impl Spend {
             Self::Address => budget.address_opens_at(limits.per_address),
             Self::Network => budget.network_opens_at(unverified, total),
             Self::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
-            Self::Plain(rate) => budget.opens_at(rate),
+            Self::Again => budget.opens_at(limits.per_address),
+            Self::Country => budget.opens_at(limits.per_country),
+            Self::App => budget.opens_at(limits.per_app),
+            Self::All => budget.opens_at(limits.overall),
             Self::Money(limit, amount) => budget.money_opens_at(limit, amount),
         }
     }
@@ -116,7 +159,7 @@ impl Login {
         start: &Order,
         now: Timestamp,
     ) -> Result<Timestamp, LoginError> {
-        let (keys, limits) = (budgets_of(start, &self.limits), self.limits.clone());
+        let (keys, limits) = (budgets_of(start), self.limits.clone());
         let latest = move |db: &mut AnyConnection| last_opens_at(db, &keys, &limits, now);
         Ok(self.store.read(latest).await?)
     }
@@ -200,7 +243,7 @@ impl Login {
             expires_at,
             attempts_left: self.otp.attempts - guesses,
             place,
-            budgets: budgets_of(start, &self.limits),
+            budgets: budgets_of(start),
             event: match start.resend_of {
                 _ if letter.withheld => Event::CodeWithheld,
                 Some(_) => Event::CodeResent,
@@ -246,7 +289,7 @@ impl Draft {
                 Steps::new().must(challenges::put_codes(id, *version, slots, *attempts, now))
             }
         };
-        let detail = format!("{} {}", self.delivery.id, self.way);
+        let detail = self.detail();
         let about = Subject {
             realm: Some(&self.realm),
             app_id: Some(&self.app_id),
@@ -261,10 +304,35 @@ impl Draft {
         for (key, spend) in &self.budgets {
             steps = steps.must(spend.step(key, limits, now));
         }
-        match self.budgets.iter().find(|(_, spend)| matches!(spend, Spend::Address)) {
-            Some((key, _)) => budgets::spent_address(steps, once, key, limits.per_address),
+        match self.address_budget() {
+            Some(key) => budgets::spent_address(steps, once, key, limits.per_address),
             None => steps.run(once).map(|()| now),
         }
+    }
+
+    /// The budget that starts the wait of an address.
+    fn address_budget(&self) -> Option<&str> {
+        self.budgets.iter().find(|(_, spend)| matches!(spend, Spend::Address)).map(|(key, _)| key.as_str())
+    }
+
+    /// For the record.
+    fn detail(&self) -> String {
+        format!("{} {}", self.delivery.id, self.way)
+    }
+
+    /// What it writes, where that is plain: a challenge of its own that a person asked for.
+    fn start(&self, limits: &Limits) -> Option<starts::Start<'_>> {
+        let Place::New { over: None, new } = &self.place else { return None };
+        let address = self.address_budget()?;
+        let charges = self.budgets.iter().filter_map(|(key, spend)| spend.charge(key, limits)).collect();
+        Some(starts::Start {
+            challenge: new,
+            delivery: &self.delivery,
+            event: self.event,
+            detail: self.detail(),
+            address,
+            charges,
+        })
     }
 
     /// Why nothing was written, as far as can be seen behind it.
@@ -288,6 +356,35 @@ impl Draft {
     }
 }
 
+/// A draft that is to be written down.
+pub(super) struct Posting {
+    pub(super) draft: Arc<Draft>,
+    pub(super) limits: Limits,
+    pub(super) now: Timestamp,
+}
+
+impl Batched for Posting {
+    /// When the next message may go.
+    type Done = Timestamp;
+    type Refusal = Missed;
+
+    fn subject(&self) -> &str {
+        // Of a mailbox several spellings have one.
+        self.draft.address_budget().unwrap_or_else(|| self.draft.delivery.address.as_str())
+    }
+
+    fn alone(&self, db: &mut AnyConnection) -> Result<Timestamp, Abort<Missed>> {
+        self.draft.commit(Once::within(db), &self.limits, self.now)
+    }
+
+    fn together(db: &mut PgConnection, many: &[&Self]) -> Result<Vec<Option<Timestamp>>, Abort<Missed>> {
+        let Some(last) = many.iter().max_by_key(|posting| posting.now) else { return Ok(Vec::new()) };
+        let Limits { per_address, send_waits, .. } = last.limits;
+        let rows = many.iter().map(|posting| posting.draft.start(&posting.limits));
+        batch::plain(rows, |rows| starts::make(db, rows, (per_address, send_waits), last.now))
+    }
+}
+
 /// When the last of these budgets lets one through.
 fn last_opens_at<'a>(
     db: &mut AnyConnection,
@@ -301,16 +398,15 @@ fn last_opens_at<'a>(
 }
 
 /// In the one order in which every start spends them.
-fn budgets_of(start: &Order, limits: &Limits) -> Vec<(String, Spend)> {
+fn budgets_of(start: &Order) -> Vec<(String, Spend)> {
     let site = start.client.site_key().map(|site| (network_key(&site), Spend::Site));
     let country = start.address.country().map(|country| format!("country:{country}"));
-    let country = country.map(|key| (key, Spend::Plain(limits.per_country)));
-    // Nobody asked for it: it counts, and the wait that a person was told of stays as it was.
-    let spend = if start.resend_of.is_some() { Spend::Plain(limits.per_address) } else { Spend::Address };
+    let country = country.map(|key| (key, Spend::Country));
+    let spend = if start.resend_of.is_some() { Spend::Again } else { Spend::Address };
     let address = (address_key(start.address.as_str()), spend);
     let network = (network_key(&start.client.key()), Spend::Network);
-    let app = (format!("app:{}", start.app_id), Spend::Plain(limits.per_app));
-    let all = ("all".to_owned(), Spend::Plain(limits.overall));
+    let app = (format!("app:{}", start.app_id), Spend::App);
+    let all = ("all".to_owned(), Spend::All);
     [Some(address), Some(network), site, country, Some(app), Some(all)].into_iter().flatten().collect()
 }
 

@@ -1,6 +1,9 @@
 //! A guess: counted, then compared; and what a right one uses up. What it is good for, others say.
 
+use std::collections::HashSet;
 use std::time::Duration;
+
+use diesel::pg::PgConnection;
 
 use super::draft::network_key;
 use super::{Login, LoginError, Wait};
@@ -17,6 +20,8 @@ use crate::domain::pepper::Binding;
 use crate::domain::phone::Country;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::batch::guesses::{self, Count};
+use crate::store::batch::{self, Batched};
 use crate::store::challenges::{self, Guarded, Key};
 use crate::store::deliveries::{self, Taker};
 use crate::store::grants::{self, Consumption};
@@ -87,8 +92,16 @@ impl Unproved {
     }
 }
 
+/// A guess that is to be counted. Its challenge is looked at first: what is written holds to what was seen.
+pub(super) struct Counting {
+    key: Key,
+    otp: Otp,
+    network: String,
+    now: Timestamp,
+}
+
 /// A guess that was counted.
-struct Counted {
+pub(super) struct Counted {
     /// As it was before.
     challenge: Challenge,
     /// As it is then.
@@ -107,9 +120,8 @@ impl Login {
         let now = self.clock.now();
         for _ in 0..TRIES {
             let (key, otp, network) = (guess.key.clone(), self.otp.clone(), guess.client.key());
-            let look = move |db: &mut AnyConnection| challenges::find_guarded(db, &key);
-            let count = move |found, once: Once<'_>| count(found, once, &otp, &network, now);
-            match self.store.write_after(look, count).await? {
+            let counting = Counting { key, otp, network, now };
+            match self.store.write_batched(&self.batches.guesses, counting).await? {
                 Ok(Ok(counted)) => return self.compare(counted, guess, now).await,
                 Ok(Err(unproved)) => return Ok(Err(unproved)),
                 Err(Missed) => {}
@@ -200,6 +212,49 @@ impl Login {
     }
 }
 
+impl Batched for Counting {
+    type Done = Result<Counted, Unproved>;
+    type Refusal = Missed;
+
+    fn subject(&self) -> &str {
+        match &self.key {
+            Key::Mesibo { address, .. } => address.as_str(),
+            Key::V1 { id, .. } => id.as_str(),
+        }
+    }
+
+    fn alone(&self, db: &mut AnyConnection) -> Result<Self::Done, Abort<Missed>> {
+        let found = challenges::find_guarded(db, &self.key)?;
+        match admitted(found, &self.otp, self.now) {
+            Ok(admitted) => count(admitted, self, Once::within(db)).map(Ok),
+            Err(unproved) => Ok(Err(unproved)),
+        }
+    }
+
+    fn together(db: &mut PgConnection, many: &[&Self]) -> Result<Vec<Option<Self::Done>>, Abort<Missed>> {
+        let Some(last) = many.iter().max_by_key(|counting| counting.now) else { return Ok(Vec::new()) };
+        let keys: Vec<&Key> = many.iter().map(|counting| &counting.key).collect();
+        let found = challenges::find_guarded_each(db, &keys)?;
+        let met = |(counting, found): (&&Self, _)| admitted(found, &counting.otp, counting.now);
+        let met: Vec<_> = many.iter().zip(found).map(met).collect();
+        let mut addresses = HashSet::new();
+        let rows = many.iter().zip(&met).map(|(counting, met)| {
+            let admitted = met.as_ref().ok().filter(|admitted| admitted.is_plain())?;
+            let Admitted { challenge, comparisons, .. } = admitted;
+            // In `/v1` an address may have several challenges. It has one guard.
+            let is_first = addresses.insert((&challenge.realm, challenge.address.as_str()));
+            is_first.then_some(Count { challenge, comparisons: *comparisons, network: &counting.network })
+        });
+        let Otp { attempts, at_cap, .. } = last.otp;
+        let guards = batch::plain(rows, |rows| guesses::make(db, rows, attempts, at_cap, last.now))?;
+        let done = |(met, guard): (Result<Admitted, Unproved>, Option<Guard>)| match met {
+            Ok(admitted) => guard.map(|guard| Ok(admitted.counted(guard))),
+            Err(unproved) => Some(Err(unproved)),
+        };
+        Ok(met.into_iter().zip(guards).map(done).collect())
+    }
+}
+
 /// Whether a guess is evaluated. One that is not writes nothing.
 fn admit(challenge: &Challenge, guard: Option<Guard>, attempts: i32, now: Timestamp) -> Admission {
     let guessable = match &challenge.state {
@@ -217,40 +272,65 @@ fn admit(challenge: &Challenge, guard: Option<Guard>, attempts: i32, now: Timest
     }
 }
 
-/// The first write of a guess: both counters, together or not at all.
-fn count(
-    found: Option<Guarded>,
-    once: Once<'_>,
-    otp: &Otp,
-    network: &str,
-    now: Timestamp,
-) -> Result<Result<Counted, Unproved>, Abort<Missed>> {
-    let Some((challenge, guard, known)) = found else { return Ok(Err(Unproved::NoChallenge)) };
-    let comparisons = match admit(&challenge, guard, otp.attempts, now) {
-        Admission::Evaluated(comparisons) => comparisons,
-        Admission::NoChallenge => return Ok(Err(Unproved::NoChallenge)),
-        Admission::InFlight => return Ok(Err(Unproved::InFlight)),
+/// A guess that is to be evaluated.
+struct Admitted {
+    /// As it was read.
+    challenge: Challenge,
+    guard: Option<Guard>,
+    known: Option<Known>,
+    /// Codes that it will be compared with.
+    comparisons: i32,
+}
+
+impl Admitted {
+    fn reaches_cap(&self) -> bool {
+        self.guard.map_or(0, |guard| guard.comparisons) + self.comparisons >= CAP_REACHED
+    }
+
+    /// Whether it writes what most do.
+    fn is_plain(&self) -> bool {
+        matches!(self.challenge.state, State::Waiting(_)) && !self.reaches_cap()
+    }
+
+    fn counted(self, guard: Guard) -> Counted {
+        let is_cap_recorded = self.reaches_cap();
+        Counted { challenge: self.challenge, guard, is_cap_recorded, known: self.known }
+    }
+}
+
+/// Whether a guess at what was found is evaluated.
+fn admitted(found: Option<Guarded>, otp: &Otp, now: Timestamp) -> Result<Admitted, Unproved> {
+    let Some((challenge, guard, known)) = found else { return Err(Unproved::NoChallenge) };
+    match admit(&challenge, guard, otp.attempts, now) {
+        Admission::Evaluated(comparisons) => Ok(Admitted { challenge, guard, known, comparisons }),
+        Admission::NoChallenge => Err(Unproved::NoChallenge),
+        Admission::InFlight => Err(Unproved::InFlight),
         Admission::Guarded(guard) => {
             let wait = Wait::of_guard(Some(&guard), now);
-            return Ok(Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon)));
+            Err(wait.map_or(Unproved::NoChallenge, Unproved::TooSoon))
         }
-    };
-    let Challenge { id, realm, app_id, address, .. } = &challenge;
+    }
+}
+
+/// The first write of a guess: both counters, together or not at all.
+fn count(admitted: Admitted, counting: &Counting, once: Once<'_>) -> Result<Counted, Abort<Missed>> {
+    let Counting { otp, network, now, .. } = counting;
+    let Admitted { challenge, comparisons, .. } = &admitted;
+    let Challenge { id, realm, app_id, address, .. } = challenge;
     let counted = match challenge.state {
-        State::Waiting(_) => challenges::charge_guess(&challenge, otp.attempts, now),
-        State::Proved(_) => grants::charge_repeat(&challenge, now),
+        State::Waiting(_) => challenges::charge_guess(challenge, otp.attempts, *now),
+        State::Proved(_) => grants::charge_repeat(challenge, *now),
     };
     let about = about(id, (realm, app_id), address, network);
     let mut steps = Steps::new()
         .must(counted)
-        .must(guards::charge(realm, address.as_str(), comparisons, otp.at_cap, now))
-        .must(audit::recording(Event::GuessCounted, about, now));
-    let is_cap_recorded = guard.map_or(0, |guard| guard.comparisons) + comparisons >= CAP_REACHED;
-    if is_cap_recorded {
-        steps = steps.must(audit::recording(Event::GuardAtCap, about, now));
+        .must(guards::charge(realm, address.as_str(), *comparisons, otp.at_cap, *now))
+        .must(audit::recording(Event::GuessCounted, about, *now));
+    if admitted.reaches_cap() {
+        steps = steps.must(audit::recording(Event::GuardAtCap, about, *now));
     }
     let guard = guards::charged(steps, once, realm, address.as_str())?;
-    Ok(Ok(Counted { challenge, guard, is_cap_recorded, known }))
+    Ok(admitted.counted(guard))
 }
 
 fn about<'a>(
@@ -294,6 +374,13 @@ impl RightCode {
 }
 
 impl RightCode {
+    /// The budgets that get a send back.
+    pub(super) fn credits(&self) -> Vec<(String, Rate)> {
+        let network = &self.carrier.network;
+        let site = site_of(network).map(|site| (network_key(&site), self.credit.tenfold()));
+        [Some((network_key(network), self.credit)), site].into_iter().flatten().collect()
+    }
+
     /// What every right guess writes, behind what is written of who comes: the code is used up, the guard is off, the
     /// network has a send back, and all of it is on record. Who took the message, as far as that is noted.
     pub(super) fn use_up(
@@ -303,7 +390,7 @@ impl RightCode {
         once: Once<'_>,
         now: Timestamp,
     ) -> Result<Option<Taker>, Abort<Missed>> {
-        let Carrier { message, network, .. } = &self.carrier;
+        let message = &self.carrier.message;
         let about = Subject {
             realm: Some(&self.realm),
             app_id: Some(&self.app_id),
@@ -313,14 +400,14 @@ impl RightCode {
             detail: Some(message.as_str()),
             network: None,
         };
-        let mut steps = arrived
+        let steps = arrived
             .must(grants::consume(&self.challenge, consumption, now))
             .must(audit::recording(Event::CodeConsumed, about, now))
-            .may(guards::open(&self.realm, self.address.as_str()))
-            .may(budgets::credit_network(network_key(network), self.credit, now));
-        if let Some(site) = site_of(network) {
-            steps = steps.may(budgets::credit_network(network_key(&site), self.credit.tenfold(), now));
-        }
+            .may(guards::open(&self.realm, self.address.as_str()));
+        let steps = self
+            .credits()
+            .into_iter()
+            .fold(steps, |steps, (key, rate)| steps.may(budgets::credit_network(key, rate, now)));
         deliveries::taken_beside(steps, once, message)
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::pg::PgConnection;
+
 use super::birth::{self, Birth, Tokens};
 use super::guess::Unproved;
 use super::{Login, LoginError, RETRY_AFTER, Realm, Verified};
@@ -13,6 +15,8 @@ use crate::domain::network::ClientIp;
 use crate::domain::session::DeviceLabel;
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::batch::mints::{self, Mint};
+use crate::store::batch::{self, Batched};
 use crate::store::grants::{self, Leased};
 use crate::store::sessions::{self, NewSession};
 use crate::store::steps::{Missed, Once, Steps};
@@ -153,12 +157,37 @@ impl Login {
     async fn write_down(&self, end: Arc<End>, has_sessions: bool) -> Result<bool, LoginError> {
         // Somebody who had no session has none to be replaced.
         if !has_sessions && matches!(end.ended, Ended::Minted(_)) {
-            let first = Arc::clone(&end);
-            if self.store.write_once(move |once| first.write_first(once)).await?.is_ok() {
+            let first = FirstSession(Arc::clone(&end));
+            if self.store.write_batched(&self.batches.mints, first).await?.is_ok() {
                 return Ok(true);
             }
         }
         Ok(self.store.write(move |db| end.write(db)).await?.is_ok())
+    }
+}
+
+/// The end of a mint that began the first session of a user.
+pub(super) struct FirstSession(Arc<End>);
+
+impl Batched for FirstSession {
+    type Done = ();
+    type Refusal = Missed;
+
+    fn subject(&self) -> &str {
+        self.0.user.as_str()
+    }
+
+    fn alone(&self, db: &mut AnyConnection) -> Result<(), Abort<Missed>> {
+        self.0.write_first(Once::within(db))
+    }
+
+    fn together(db: &mut PgConnection, many: &[&Self]) -> Result<Vec<Option<()>>, Abort<Missed>> {
+        let Some(now) = many.iter().map(|first| first.0.now).max() else { return Ok(Vec::new()) };
+        let rows = many.iter().map(|first| match &first.0.ended {
+            Ended::Minted(session) => Some(Mint { lease_until: first.0.lease_until, session }),
+            Ended::Failed(_) | Ended::Unknown(_) => None,
+        });
+        batch::plain(rows, |rows| mints::make(db, rows, now))
     }
 }
 

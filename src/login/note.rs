@@ -14,6 +14,7 @@ use crate::domain::ids::ChallengeId;
 use crate::domain::money::Money;
 use crate::domain::phone::Country;
 use crate::store::audit::{self, Event, Subject};
+use crate::store::batch::notes;
 use crate::store::deliveries::{self, Note, Outcome, Status};
 use crate::store::steps::Once;
 use crate::store::{Abort, AnyConnection, budgets, challenges};
@@ -134,7 +135,7 @@ impl Login {
     fn note_with_others(&self, note: Note) {
         let Some(notes) = self.notes.add(note).map(Arc::new) else { return };
         let together = Arc::clone(&notes);
-        let once = move |once: Once<'_>| deliveries::note_together(once, together.items());
+        let once = move |once: Once<'_>| notes::make(once, together.items());
         self.store.write_detached_once("noting deliveries", once, move |db| {
             notes.items().iter().try_for_each(|note| deliveries::note(db, note).map(|_| ()))
         });

@@ -1,6 +1,9 @@
 //! Start and resend: a code goes out.
 
+use std::convert::Infallible;
 use std::time::Duration;
+
+use diesel::pg::PgConnection;
 
 use super::dispatch::{Dispatched, Errand, Failure};
 use super::draft::{Refusal, address_key};
@@ -17,10 +20,13 @@ use crate::domain::network::ClientIp;
 use crate::domain::purpose::Purpose;
 use crate::domain::segments::is_gsm7;
 use crate::domain::time::Timestamp;
-use crate::store::AnyConnection;
+use crate::store::batch::looks::{self, Look};
+use crate::store::batch::{self, Batched};
 use crate::store::budgets::Budget;
-use crate::store::challenges::{self, Key};
+use crate::store::challenges::{self, Beside, Key};
 use crate::store::deliveries;
+use crate::store::steps::Missed;
+use crate::store::{Abort, AnyConnection};
 
 /// Somebody asks for a code.
 #[derive(Clone)]
@@ -157,8 +163,59 @@ pub struct Sent {
 /// What a code is good for, after the brake on guesses has opened.
 const TIME_TO_TYPE: Duration = Duration::from_secs(10);
 
+/// A look before the write.
+pub(super) struct Looking {
+    key: Option<Key>,
+    realm: String,
+    address: String,
+    budget: String,
+    /// The challenge that is known already.
+    known: Option<ChallengeId>,
+}
+
+impl Batched for Looking {
+    type Done = Current;
+    type Refusal = Infallible;
+
+    fn subject(&self) -> &str {
+        &self.address
+    }
+
+    fn alone(&self, db: &mut AnyConnection) -> Result<Current, Abort<Infallible>> {
+        let about = (self.realm.as_str(), self.address.as_str());
+        let (challenge, guard, budget) = challenges::find_beside(db, self.key.as_ref(), about, &self.budget)?;
+        let id = self.known.as_ref().or(challenge.as_ref().map(|challenge| &challenge.id));
+        let failed = id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?;
+        Ok(Current { challenge, guard, budget, failed })
+    }
+
+    fn together(db: &mut PgConnection, many: &[&Self]) -> Result<Vec<Option<Current>>, Abort<Missed>> {
+        let rows = many.iter().map(|looking| looking.row());
+        let found = batch::plain(rows, |rows| Ok(looks::make(db, rows)?))?;
+        // Of a challenge that is there, more is asked.
+        let current = |(challenge, guard, budget): Beside| match challenge {
+            None => Some(Current { challenge, guard, budget, failed: Vec::new() }),
+            Some(_) => None,
+        };
+        Ok(found.into_iter().map(|found| found.and_then(current)).collect())
+    }
+}
+
+impl Looking {
+    /// What it looks at, where no challenge is known.
+    fn row(&self) -> Option<Look<'_>> {
+        let app_id = match &self.key {
+            _ if self.known.is_some() => return None,
+            Some(Key::Mesibo { app_id, .. }) => Some(app_id.as_str()),
+            Some(Key::V1 { .. }) => return None,
+            None => None,
+        };
+        Some(Look { app_id, realm: &self.realm, address: &self.address, budget: &self.budget })
+    }
+}
+
 /// What was read before the write.
-struct Current {
+pub(super) struct Current {
     challenge: Option<Challenge>,
     guard: Option<Guard>,
     budget: Option<Budget>,
@@ -384,15 +441,9 @@ impl Login {
         let key = (start.dialect == Dialect::Mesibo).then(by_address);
         let (realm, address) = (start.realm.clone(), start.address.as_str().to_owned());
         let known_id = known.as_ref().map(|challenge| challenge.id.clone());
-        let read = move |db: &mut AnyConnection| {
-            let about = (realm.as_str(), address.as_str());
-            let (challenge, guard, budget) =
-                challenges::find_beside(db, key.as_ref(), about, &address_key(&address))?;
-            let id = known_id.as_ref().or(challenge.as_ref().map(|challenge| &challenge.id));
-            let failed = id.map_or(Ok(Vec::new()), |id| deliveries::failed_providers(db, id))?;
-            Ok(Current { challenge, guard, budget, failed })
-        };
-        let current = self.store.read(read).await?;
+        let budget = address_key(&address);
+        let look = Looking { key, realm, address, budget, known: known_id };
+        let current = self.store.read_batched(&self.batches.looks, look).await?;
         Ok(Current { challenge: known.or(current.challenge), ..current })
     }
 

@@ -19,7 +19,8 @@ use crate::domain::money::{DailySpend, Money};
 use crate::domain::time::{Timestamp, millis};
 
 /// A row as it stands.
-#[derive(Debug, Clone, Copy, Queryable)]
+#[derive(Debug, Clone, Copy, Queryable, QueryableByName)]
+#[diesel(table_name = budgets)]
 pub struct Budget {
     arrival: i64,
     total_arrival: i64,

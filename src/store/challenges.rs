@@ -4,6 +4,7 @@
 //! compares a code.
 
 use diesel::dsl::{exists, sql};
+use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
@@ -76,7 +77,7 @@ pub struct NewChallenge {
     pub expires_at: Timestamp,
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = challenges)]
 pub(super) struct Row {
     id: String,
@@ -103,22 +104,25 @@ pub(super) struct Row {
     channel: Option<String>,
 }
 
-/// With `$named` for the condition that a row is the one that a key names, and current. The dialect is part of the
-/// text: where an index is partial, SQLite prepares a statement anew for each bound value that decides whether it may
-/// be used.
+/// A current challenge of a dialect. The dialect is part of the text: where an index is partial, SQLite prepares a
+/// statement anew for each bound value that decides whether it may be used.
+macro_rules! current_of {
+    ($dialect:literal) => {
+        sql::<Bool>(concat!("dialect = '", $dialect, "'")).and(dsl::ended_at.is_null())
+    };
+}
+
+/// With `$named` for the condition that a row is the one that a key names, and current.
 macro_rules! named_by {
     ($key:expr, $named:ident => $body:expr) => {
         match $key {
             Key::Mesibo { app_id, address } => {
-                let $named = sql::<Bool>("dialect = 'mesibo'")
-                    .and(dsl::ended_at.is_null())
-                    .and(dsl::app_id.eq(app_id))
-                    .and(dsl::address.eq(address.as_str()));
+                let $named =
+                    current_of!("mesibo").and(dsl::app_id.eq(app_id)).and(dsl::address.eq(address.as_str()));
                 $body
             }
             Key::V1 { purpose, id, secret } => {
-                let $named = sql::<Bool>("dialect = 'v1'")
-                    .and(dsl::ended_at.is_null())
+                let $named = current_of!("v1")
                     .and(dsl::id.eq(id.as_str()))
                     .and(dsl::purpose.eq(purpose.as_str()))
                     .and(dsl::secret_hash.eq(secret.as_bytes()));
@@ -268,37 +272,86 @@ pub fn withdraw_code(db: &mut AnyConnection, id: &ChallengeId, message: &Message
 /// A challenge, the guard of the address that it is about, and who holds that.
 pub type Guarded = (Challenge, Option<Guard>, Option<Known>);
 
+#[derive(Queryable)]
+struct GuardedRow(Row, Option<guards::Row>, Option<users::Row>, bool);
+
+impl GuardedRow {
+    fn into_guarded(self, key: &Key) -> Result<Guarded, Error> {
+        let Self(row, guard, holder, has_sessions) = self;
+        let mut challenge = row.into_challenge()?;
+        if let Key::Mesibo { address, .. } = key {
+            // The same, and its country is known already.
+            challenge.address = address.clone();
+        }
+        let known = holder.map(|holder| Known::of(holder, has_sessions));
+        Ok((challenge, guard.map(Guard::from), known))
+    }
+}
+
+/// Challenges, each with what stands before it and who may come.
+macro_rules! guarded {
+    ($named:expr) => {{
+        // Not as it is: where nothing is known of a table yet, PostgreSQL would look up the bound address alone, and
+        // read the whole index, of which the realm comes first.
+        let address = || sql::<Text>("challenges.address || ''");
+        let guard = guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(address()));
+        let holder = identities::realm.eq(dsl::realm).and(identities::address.eq(address()));
+        let live = sessions::table
+            .filter(sessions::user_id.nullable().eq(identities::user_id.nullable()))
+            .filter(sessions::ended_at.is_null());
+        let columns = (columns::<Row>(), guards::COLUMNS.nullable(), users::COLUMNS.nullable(), exists(live));
+        dsl::challenges
+            .left_join(guard_rows::table.on(guard))
+            .left_join(identities::table.on(holder))
+            .filter($named)
+            .select(columns)
+    }};
+}
+
 /// The challenge that a key names, in whatever state it is, the guard that stands before it, and who may come.
 ///
 /// # Errors
 /// The database's.
 pub fn find_guarded(db: &mut AnyConnection, key: &Key) -> Result<Option<Guarded>, Error> {
-    type Found = Option<(Row, Option<guards::Row>, Option<users::Row>, bool)>;
-    // Not as it is: where nothing is known of a table yet, PostgreSQL would look up the bound address alone, and read
-    // the whole index, of which the realm comes first.
-    let address = || sql::<Text>("challenges.address || ''");
-    let guard = guard_rows::realm.eq(dsl::realm).and(guard_rows::address.eq(address()));
-    let holder = identities::realm.eq(dsl::realm).and(identities::address.eq(address()));
-    let live = sessions::table
-        .filter(sessions::user_id.nullable().eq(identities::user_id.nullable()))
-        .filter(sessions::ended_at.is_null());
-    let columns = (columns::<Row>(), guards::COLUMNS.nullable(), users::COLUMNS.nullable(), exists(live));
-    let found: Found = named_by!(key, named => {
-        let guarded = dsl::challenges
-            .left_join(guard_rows::table.on(guard))
-            .left_join(identities::table.on(holder))
-            .filter(named)
-            .select(columns);
-        on_each!(db, c => prepared!(guarded).get_result(c).optional())
+    let found = named_by!(key, named => {
+        on_each!(db, c => prepared!(guarded!(named)).get_result::<GuardedRow>(c).optional())
     })?;
-    let Some((row, guard, holder, has_sessions)) = found else { return Ok(None) };
-    let mut challenge = row.into_challenge()?;
-    if let Key::Mesibo { address, .. } = key {
-        // The same, and its country is known already.
-        challenge.address = address.clone();
+    found.map(|row| row.into_guarded(key)).transpose()
+}
+
+/// The same of many keys, in their order.
+///
+/// # Errors
+/// The database's.
+pub fn find_guarded_each(db: &mut PgConnection, keys: &[&Key]) -> Result<Vec<Option<Guarded>>, Error> {
+    let (mut apps, mut addresses, mut ids, mut secrets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for key in keys {
+        match key {
+            Key::Mesibo { app_id, address } => {
+                apps.push(app_id);
+                addresses.push(address.as_str());
+            }
+            Key::V1 { id, secret, .. } => {
+                ids.push(id.as_str());
+                secrets.push(secret.as_bytes());
+            }
+        }
     }
-    let known = holder.map(|holder| Known::of(holder, has_sessions));
-    Ok(Some((challenge, guard.map(Guard::from), known)))
+    let mut rows: Vec<GuardedRow> = Vec::new();
+    if !apps.is_empty() {
+        let named = current_of!("mesibo").and(dsl::app_id.eq_any(apps)).and(dsl::address.eq_any(addresses));
+        rows.append(&mut prepared!(guarded!(named)).get_results(db)?);
+    }
+    if !ids.is_empty() {
+        let named = current_of!("v1").and(dsl::id.eq_any(ids)).and(dsl::secret_hash.eq_any(secrets));
+        rows.append(&mut prepared!(guarded!(named)).get_results(db)?);
+    }
+    // Of all pairs that are found, those that were asked for.
+    let guarded_by = |key: &&Key| {
+        let at = rows.iter().position(|GuardedRow(row, ..)| row.is_named_by(key))?;
+        Some(rows.swap_remove(at).into_guarded(key))
+    };
+    keys.iter().map(guarded_by).map(Option::transpose).collect()
 }
 
 /// Charges a guess to a waiting challenge whose codes are as they were read, while it has one left.
@@ -314,6 +367,23 @@ pub fn charge_guess(challenge: &Challenge, attempts: i32, now: Timestamp) -> Ste
 }
 
 impl Row {
+    /// Whether a key names this row of those of its dialect.
+    fn is_named_by(&self, key: &Key) -> bool {
+        match key {
+            Key::Mesibo { app_id, address } => {
+                self.dialect == Dialect::Mesibo.as_str()
+                    && self.app_id == *app_id
+                    && self.address == address.as_str()
+            }
+            Key::V1 { purpose, id, secret } => {
+                self.dialect == Dialect::V1.as_str()
+                    && self.purpose == purpose.as_str()
+                    && self.id == id.as_str()
+                    && self.secret_hash.as_deref() == Some(secret.as_bytes())
+            }
+        }
+    }
+
     pub(super) fn into_challenge(self) -> Result<Challenge, Error> {
         let id = self.id.clone();
         self.decode()

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use diesel::sql_types::{Nullable, Text};
 
 use super::Abort;
 use super::connection::{AnyConnection, on_each};
@@ -89,7 +89,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn failed_providers(&self) -> Option<String> {
+    pub(super) fn failed_providers(&self) -> Option<String> {
         (!self.failed.is_empty()).then(|| self.failed.join(","))
     }
 }
@@ -167,40 +167,6 @@ pub fn note(db: &mut AnyConnection, note: &Note) -> Result<bool, Error> {
         super::reports::settle(db, id, early.as_deref(), note.at)?;
     }
     Ok(noted.is_some())
-}
-
-/// [`changes!`] of many, each of which is pending and was not reported of.
-const NOTE_TOGETHER: &str = "UPDATE deliveries SET status = noted.status, provider = noted.provider, \
-     provider_id = noted.provider_id, error = noted.error, failed_providers = noted.failed_providers, \
-     due_at = noted.due_at, updated_at = noted.updated_at \
-     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS noted \
-     (id, status, provider, provider_id, error, failed_providers, due_at, updated_at) \
-     WHERE deliveries.id = noted.id AND COALESCE(deliveries.status, '') = 'pending' \
-     AND deliveries.early_reports IS NULL";
-
-/// Notes what became of many messages, on PostgreSQL and in one statement. Where it misses, some of them may be noted,
-/// and [`note`] does the rest.
-///
-/// # Errors
-/// [`Missed`], or the database's.
-pub fn note_together(once: Once<'_>, notes: &[Note]) -> Result<(), Abort<Missed>> {
-    let AnyConnection::Postgres(db) = once.connection() else { return Err(Abort::Refused(Missed)) };
-    let each = |text: fn(&Note) -> Option<&str>| notes.iter().map(text).collect::<Vec<_>>();
-    let due_at = |note: &Note| note.outcome.due_at.map(Timestamp::as_millis);
-    // Not prepared: what is planned while the table is small would read all of it for long.
-    let rows = diesel::sql_query(NOTE_TOGETHER)
-        .bind::<Array<Nullable<Text>>, _>(each(|note| Some(note.id.as_str())))
-        .bind::<Array<Nullable<Text>>, _>(each(|note| Some(note.outcome.status.as_str())))
-        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.provider.as_deref()))
-        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.provider_id.as_deref()))
-        .bind::<Array<Nullable<Text>>, _>(each(|note| note.outcome.error))
-        .bind::<Array<Nullable<Text>>, _>(
-            notes.iter().map(|note| note.outcome.failed_providers()).collect::<Vec<_>>(),
-        )
-        .bind::<Array<Nullable<BigInt>>, _>(notes.iter().map(due_at).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(notes.iter().map(|note| note.at.as_millis()).collect::<Vec<_>>())
-        .execute(db)?;
-    if rows == notes.len() { Ok(()) } else { Err(Abort::Refused(Missed)) }
 }
 
 /// The providers that did not take a message of a challenge.

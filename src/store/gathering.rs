@@ -1,4 +1,4 @@
-//! What is written down with others of its kind, where nobody waits for it.
+//! What is written down with others of its kind.
 //!
 //! Guarantees: what is gathered is taken once, by the job that its first item calls for. An item that comes while that
 //! job waits for its turn goes along; where the job is dropped unmade, so is all that it would have taken.
@@ -35,6 +35,13 @@ impl<T> Gathered<T> {
         self.items
             .get_or_init(|| std::mem::take(&mut self.from.lock().unwrap_or_else(PoisonError::into_inner)))
     }
+
+    /// For a job that is made once.
+    pub fn into_items(mut self) -> Vec<T> {
+        self.items();
+        // Nothing is left in their place: what comes from now on is not taken once more.
+        self.items.get_mut().map(std::mem::take).unwrap_or_default()
+    }
 }
 
 impl<T> Drop for Gathered<T> {
@@ -56,6 +63,25 @@ mod tests {
         assert_eq!(gathered.items(), [1, 2]);
         let next = gathering.add(3).expect("it came too late");
         assert_eq!((gathered.items(), next.items()), (&[1, 2][..], &[3][..]));
+        assert_eq!((gathered.into_items(), next.into_items()), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn nothing_is_lost_between_one_job_and_the_next() {
+        let (gathering, (jobs, to_do)) = (Gathering::default(), std::sync::mpsc::channel::<Gathered<u32>>());
+        let done = std::thread::scope(|scope| {
+            let worker = scope.spawn(move || to_do.iter().map(|job| job.into_items().len()).sum::<usize>());
+            for jobs in [jobs.clone(), jobs.clone(), jobs] {
+                let gathering = &gathering;
+                scope.spawn(move || {
+                    (0..100_000)
+                        .filter_map(|item| gathering.add(item))
+                        .for_each(|job| jobs.send(job).expect("a worker"));
+                });
+            }
+            worker.join().expect("no panic")
+        });
+        assert_eq!(done, 300_000);
     }
 
     #[test]

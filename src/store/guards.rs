@@ -17,7 +17,7 @@ use crate::domain::time::{Timestamp, millis};
 
 /// What a guess waits for behind so many failures, in ms. The rules are part of the text: each value that is bound
 /// costs as much as a comparison, and there would be two dozen.
-static WAIT: LazyLock<String> = LazyLock::new(|| {
+pub(super) static WAIT: LazyLock<String> = LazyLock::new(|| {
     // In the statement `failures` is the count before this guess: wait n stands behind failure FREE_FAILURES + n.
     let cases = (FREE_FAILURES..).zip(WAITS).fold("ELSE 0 END".to_owned(), |shorter, (failures, wait)| {
         format!("WHEN guards.failures >= {failures} THEN {} {shorter}", millis(wait))
@@ -28,7 +28,8 @@ static WAIT: LazyLock<String> = LazyLock::new(|| {
 type Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
 pub(super) const COLUMNS: Columns = (dsl::failures, dsl::comparisons, dsl::next_guess_at);
 
-#[derive(Queryable)]
+#[derive(Queryable, QueryableByName)]
+#[diesel(table_name = guards)]
 pub(super) struct Row {
     failures: i32,
     comparisons: i32,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use diesel::ConnectionError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
+use super::batch::{self, Batch, Batched, Member};
 use super::{Abort, AnyConnection, StoreError, is_retryable};
 use crate::config::Database;
 use crate::telemetry::chain;
@@ -58,10 +59,30 @@ struct State {
 
 /// Work for whichever thread takes it.
 struct Task {
-    /// Set when it is begun, or given up. None: nobody waits for it.
-    is_decided: Option<Arc<AtomicBool>>,
+    /// None: nobody waits for it, or many do.
+    seat: Option<Arc<Seat>>,
     /// Gives the connection back where it may be used again.
     run: Box<dyn FnOnce(AnyConnection) -> Option<AnyConnection> + Send>,
+}
+
+/// What somebody who waits shares with whoever works for them.
+struct Seat {
+    /// Set when the work is begun, or given up.
+    is_decided: AtomicBool,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// Somebody who waits, as the thread that works for them sees it.
+pub(super) struct Waiting<T> {
+    seat: Arc<Seat>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    span: tracing::Span,
+}
+
+/// The same, as they see it.
+struct Ticket<T> {
+    seat: Arc<Seat>,
+    answer: oneshot::Receiver<Result<T, StoreError>>,
 }
 
 /// What a thread is to do.
@@ -148,7 +169,35 @@ impl Line {
 
 impl Task {
     fn is_given_up(&self) -> bool {
-        self.is_decided.as_ref().is_some_and(|is_decided| is_decided.load(Ordering::Relaxed))
+        self.seat.as_ref().is_some_and(|seat| seat.is_decided.load(Ordering::Relaxed))
+    }
+}
+
+impl Seat {
+    /// True for the first who asks: either the work is begun or it is given up, never both.
+    fn decide(&self) -> bool {
+        !self.is_decided.swap(true, Ordering::Relaxed)
+    }
+
+    fn leave(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl<T> Waiting<T> {
+    /// False: nobody waits any more.
+    pub(super) fn begin(&self) -> bool {
+        !self.reply.is_closed() && self.seat.decide()
+    }
+
+    /// Does it as a part of what they do.
+    pub(super) fn within<U>(&self, work: impl FnOnce() -> U) -> U {
+        self.span.in_scope(work)
+    }
+
+    pub(super) fn answer(self, done: Result<T, StoreError>) {
+        self.seat.leave();
+        let _ = self.reply.send(done);
     }
 }
 
@@ -183,9 +232,13 @@ fn over<T>(
     mut db: AnyConnection,
     work: impl FnOnce(&mut AnyConnection) -> Result<T, StoreError>,
 ) -> (Result<T, StoreError>, Option<AnyConnection>) {
-    let done = catch_unwind(AssertUnwindSafe(|| work(&mut db))).unwrap_or(Err(StoreError::Panicked));
+    let done = caught(|| work(&mut db));
     let kept = done.is_ok().then_some(db);
     (done, kept)
+}
+
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Panicked))
 }
 
 impl Pool {
@@ -239,7 +292,21 @@ impl Pool {
         R: Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<T, Abort<R>> + Send + 'static,
     {
-        self.on_a_connection(move |db| again_where_lost(db, &job, |db, job| settle(job(db)))).await
+        self.on_a_connection(move |db| at_once(db, &job)).await
+    }
+
+    /// With all that wait in the same batch.
+    pub(super) async fn batched<W: Batched>(
+        &self,
+        batch: &Batch<W>,
+        work: W,
+    ) -> Result<Result<W::Done, W::Refusal>, StoreError> {
+        let (waiting, ticket) = self.queue_up()?;
+        if let Some(members) = batch.add(Member { work, waiting }) {
+            let run = move |db| batch::work_off(members, db);
+            self.line.push(Task { seat: None, run: Box::new(run) });
+        }
+        self.answer(ticket).await
     }
 
     pub(super) fn write_detached<R, F>(&self, doing: &'static str, job: F)
@@ -257,7 +324,7 @@ impl Pool {
         O: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
         F: Fn(&mut AnyConnection) -> Result<(), Abort<R>> + Send + 'static,
     {
-        self.detach(doing, move |db| match again_where_lost(db, &once, |db, once| settle(once(db)))? {
+        self.detach(doing, move |db| match at_once(db, &once)? {
             Ok(()) => Ok(Ok(())),
             Err(_missed) => in_transaction(db, &job),
         });
@@ -284,7 +351,7 @@ impl Pool {
             drop(place);
             kept
         };
-        self.line.push(Task { is_decided: None, run: Box::new(run) });
+        self.line.push(Task { seat: None, run: Box::new(run) });
     }
 
     /// Waits for everything that was handed over; nothing more is taken.
@@ -298,25 +365,36 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
     {
-        let place = self.place()?;
-        let (reply, mut answer) = oneshot::channel();
-        let is_decided = Arc::new(AtomicBool::new(false));
-        let (decided, span) = (Arc::clone(&is_decided), tracing::Span::current());
+        let (waiting, ticket) = self.queue_up()?;
+        let seat = Some(Arc::clone(&ticket.seat));
         let run = move |db: AnyConnection| {
-            // Either it is begun or it is given up, never both.
-            if reply.is_closed() || decided.swap(true, Ordering::Relaxed) {
+            if !waiting.begin() {
                 return Some(db);
             }
-            let (done, kept) = over(db, |db| span.in_scope(|| work(db)));
-            drop(place);
-            let _ = reply.send(done);
+            let (done, kept) = over(db, |db| waiting.within(|| work(db)));
+            waiting.answer(done);
             kept
         };
-        self.line.push(Task { is_decided: Some(Arc::clone(&is_decided)), run: Box::new(run) });
+        self.line.push(Task { seat, run: Box::new(run) });
+        self.answer(ticket).await
+    }
+
+    fn queue_up<T>(&self) -> Result<(Waiting<T>, Ticket<T>), StoreError> {
+        let place = Mutex::new(Some(self.place()?));
+        let seat = Arc::new(Seat { is_decided: AtomicBool::new(false), place });
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { seat: Arc::clone(&seat), reply, span: tracing::Span::current() };
+        Ok((waiting, Ticket { seat, answer }))
+    }
+
+    async fn answer<T>(&self, Ticket { seat, mut answer }: Ticket<T>) -> Result<T, StoreError> {
         let done = match tokio::time::timeout(self.deadline, &mut answer).await {
             Ok(done) => done,
-            Err(_elapsed) if is_decided.swap(true, Ordering::Relaxed) => answer.await,
-            Err(_elapsed) => return Err(self.line.why_late()),
+            Err(_elapsed) if seat.decide() => {
+                seat.leave();
+                return Err(self.line.why_late());
+            }
+            Err(_elapsed) => answer.await,
         };
         done.unwrap_or(Err(StoreError::Closed))
     }
@@ -349,6 +427,11 @@ fn in_transaction<T, R>(db: &mut AnyConnection, job: &Job<'_, T, R>) -> Result<R
             }
         }
     })
+}
+
+/// For a job that is one statement.
+pub(super) fn at_once<T, R>(db: &mut AnyConnection, job: &Job<'_, T, R>) -> Result<Result<T, R>, StoreError> {
+    again_where_lost(db, job, |db, job| settle(job(db)))
 }
 
 type Job<'a, T, R> = dyn Fn(&mut AnyConnection) -> Result<T, Abort<R>> + 'a;

@@ -70,10 +70,31 @@ pub enum Hold {
 }
 
 impl Hold {
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Refresh { .. } => Dialect::V1,
             Self::ChatToken(_) => Dialect::Mesibo,
+        }
+    }
+
+    pub(super) fn family(&self) -> Option<&[u8]> {
+        match self {
+            Self::Refresh { family, .. } => Some(family.as_bytes()),
+            Self::ChatToken(_) => None,
+        }
+    }
+
+    pub(super) fn refresh_hash(&self) -> Option<&[u8]> {
+        match self {
+            Self::Refresh { token, .. } => Some(token.as_bytes()),
+            Self::ChatToken(_) => None,
+        }
+    }
+
+    pub(super) fn chat_token_hash(&self) -> Option<&[u8]> {
+        match self {
+            Self::Refresh { .. } => None,
+            Self::ChatToken(token) => Some(token.as_bytes()),
         }
     }
 }
@@ -115,10 +136,6 @@ struct Row {
 
 /// Adds a session.
 pub fn insert(new: &NewSession) -> Step<'_> {
-    let (family, refresh_hash, chat_token_hash) = match &new.hold {
-        Hold::Refresh { family, token } => (Some(family.as_bytes()), Some(token.as_bytes()), None),
-        Hold::ChatToken(token) => (None, None, Some(token.as_bytes())),
-    };
     let row = (
         dsl::id.eq(new.id.as_str()),
         dsl::user_id.eq(new.user.as_str()),
@@ -133,9 +150,9 @@ pub fn insert(new: &NewSession) -> Step<'_> {
         dsl::created_at.eq(new.created_at.as_millis()),
         dsl::last_used_at.eq(new.created_at.as_millis()),
         dsl::expires_at.eq(new.expires_at.as_millis()),
-        dsl::family.eq(family),
-        dsl::refresh_hash.eq(refresh_hash),
-        dsl::chat_token_hash.eq(chat_token_hash),
+        dsl::family.eq(new.hold.family()),
+        dsl::refresh_hash.eq(new.hold.refresh_hash()),
+        dsl::chat_token_hash.eq(new.hold.chat_token_hash()),
     );
     change!(diesel::insert_into(dsl::sessions).values(row))
 }

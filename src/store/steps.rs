@@ -316,7 +316,7 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn is_missed(error: &Error) -> bool {
+pub(super) fn is_missed(error: &Error) -> bool {
     matches!(error, Error::DatabaseError(DatabaseErrorKind::CheckViolation, info)
         if info.constraint_name() == Some(FOUND))
 }

@@ -18,6 +18,7 @@ mod harness;
 mod accounts;
 mod alike;
 mod backends;
+mod batches;
 mod budgets;
 mod campaign;
 mod cli;

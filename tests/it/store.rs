@@ -1,5 +1,6 @@
 //! The store alone: what it promises about writes, whatever happens to one of them.
 
+mod batch;
 mod codes;
 mod group;
 mod notes;

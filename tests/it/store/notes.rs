@@ -6,6 +6,7 @@ use latchkey::domain::address::Address;
 use latchkey::domain::channel::Channel;
 use latchkey::domain::ids::{ChallengeId, MessageId};
 use latchkey::domain::time::Timestamp;
+use latchkey::store::batch;
 use latchkey::store::deliveries::{self, NewDelivery, Note, Outcome, Status};
 use latchkey::store::steps::Missed;
 use latchkey::store::{Abort, AnyConnection, Store};
@@ -52,7 +53,7 @@ fn accepted(id: &str, by: &str, provider_id: Option<&str>, due_at: Option<Timest
 async fn write(store: &Store, notes: Vec<Note>) -> bool {
     let notes = Arc::new(notes);
     let together = Arc::clone(&notes);
-    let done = store.write_once(move |once| deliveries::note_together(once, &together)).await;
+    let done = store.write_once(move |once| batch::notes::make(once, &together)).await;
     let has_missed = done.expect("the store answers") == Err(Missed);
     if has_missed {
         let each = move |db: &mut AnyConnection| {
