@@ -54,7 +54,7 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 {}
 "#,
             // As the reference advises.
-            crate::cores() * 2,
+            crate::cores(),
             ends.backend,
             ends.gateways[0].address,
             ends.gateways[1].address,

@@ -12,6 +12,7 @@ use crate::delivery::Plan;
 use crate::domain::challenge::{Carrier, Challenge, LIFETIME, Slot, Slots, State};
 use crate::domain::code::Code;
 use crate::domain::ids::{ChallengeId, MessageId, SecretHash};
+use crate::domain::limits::{Rate, SendWaits};
 use crate::domain::money::{DailySpend, Money};
 use crate::domain::pepper::{Binding, Salt};
 use crate::domain::time::Timestamp;
@@ -100,39 +101,52 @@ impl Spend {
         }
     }
 
-    /// Spends one of the budget with this key.
-    fn step<'a>(self, key: &'a str, limits: &Limits, now: Timestamp) -> Step<'a> {
+    fn rule(self, limits: &Limits) -> Rule {
         let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
         match self {
-            Self::Address => budgets::spend_address(key, limits.per_address, limits.send_waits, now),
-            Self::Network => budgets::spend_network(key, unverified, total, now),
-            Self::Site => budgets::spend_network(key, unverified.tenfold(), total.tenfold(), now),
-            Self::Again => budgets::spend(key, limits.per_address, now),
-            Self::Country => budgets::spend(key, limits.per_country, now),
-            Self::App => budgets::spend(key, limits.per_app, now),
-            Self::All => budgets::spend(key, limits.overall, now),
+            Self::Address => Rule::Address(limits.per_address, limits.send_waits),
+            Self::Again => Rule::Plain(limits.per_address),
+            Self::Network => Rule::Network(unverified, total),
+            Self::Site => Rule::Network(unverified.tenfold(), total.tenfold()),
+            Self::Country => Rule::Plain(limits.per_country),
+            Self::App => Rule::Plain(limits.per_app),
+            Self::All => Rule::Plain(limits.overall),
+            Self::Money(limit, amount) => Rule::Money(limit, amount),
+        }
+    }
+}
+
+/// The rule that a budget is spent by.
+enum Rule {
+    Address(Rate, SendWaits),
+    Plain(Rate),
+    Network(Rate, Rate),
+    Money(DailySpend, Money),
+}
+
+impl Rule {
+    /// Spends one of the budget with this key.
+    fn step(self, key: &str, now: Timestamp) -> Step<'_> {
+        match self {
+            Self::Address(rate, waits) => budgets::spend_address(key, rate, waits, now),
+            Self::Plain(rate) => budgets::spend(key, rate, now),
+            Self::Network(unverified, total) => budgets::spend_network(key, unverified, total, now),
             Self::Money(limit, amount) => budgets::spend_money(key, limit, amount, now),
         }
     }
 
-    /// The same as one charge of a batch. None: the wait of an address comes with it.
-    fn charge<'a>(self, key: &'a str, limits: &Limits) -> Option<Charge<'a>> {
-        let (rank, unverified, total) = (self.rank(), limits.per_ip_unverified, limits.per_ip);
+    /// The same in a batch. None: the wait of an address comes with it.
+    fn charge(self, rank: u8, key: &str) -> Option<Charge<'_>> {
         match self {
-            Self::Address => None,
-            Self::Again => Some(Charge::plain(rank, key, limits.per_address)),
-            Self::Network => Some(Charge::network(rank, key, unverified, total)),
-            Self::Site => Some(Charge::network(rank, key, unverified.tenfold(), total.tenfold())),
-            Self::Country => Some(Charge::plain(rank, key, limits.per_country)),
-            Self::App => Some(Charge::plain(rank, key, limits.per_app)),
-            Self::All => Some(Charge::plain(rank, key, limits.overall)),
+            Self::Address(..) => None,
+            Self::Plain(rate) => Some(Charge::plain(rank, key, rate)),
+            Self::Network(unverified, total) => Some(Charge::network(rank, key, unverified, total)),
             Self::Money(limit, amount) => Some(Charge::money(rank, key, limit, amount)),
         }
     }
 
     /// When a budget that is spent like this lets the next one through.
-    fn opens_at(self, budget: Option<&Budget>, limits: &Limits, now: Timestamp) -> Timestamp {
-        let (unverified, total) = (limits.per_ip_unverified, limits.per_ip);
+    fn opens_at(self, budget: Option<&Budget>, now: Timestamp) -> Timestamp {
         if let Self::Money(limit, amount) = self
             && limit.tolerance_ms(amount) < 0
         {
@@ -140,13 +154,9 @@ impl Spend {
         }
         let Some(budget) = budget else { return now };
         match self {
-            Self::Address => budget.address_opens_at(limits.per_address),
-            Self::Network => budget.network_opens_at(unverified, total),
-            Self::Site => budget.network_opens_at(unverified.tenfold(), total.tenfold()),
-            Self::Again => budget.opens_at(limits.per_address),
-            Self::Country => budget.opens_at(limits.per_country),
-            Self::App => budget.opens_at(limits.per_app),
-            Self::All => budget.opens_at(limits.overall),
+            Self::Address(rate, _) => budget.address_opens_at(rate),
+            Self::Plain(rate) => budget.opens_at(rate),
+            Self::Network(unverified, total) => budget.network_opens_at(unverified, total),
             Self::Money(limit, amount) => budget.money_opens_at(limit, amount),
         }
     }
@@ -302,7 +312,7 @@ impl Draft {
         let mut steps =
             steps.must(deliveries::insert(&self.delivery)).must(audit::recording(self.event, about, now));
         for (key, spend) in &self.budgets {
-            steps = steps.must(spend.step(key, limits, now));
+            steps = steps.must(spend.rule(limits).step(key, now));
         }
         match self.address_budget() {
             Some(key) => budgets::spent_address(steps, once, key, limits.per_address),
@@ -324,7 +334,11 @@ impl Draft {
     fn start(&self, limits: &Limits) -> Option<starts::Start<'_>> {
         let Place::New { over: None, new } = &self.place else { return None };
         let address = self.address_budget()?;
-        let charges = self.budgets.iter().filter_map(|(key, spend)| spend.charge(key, limits)).collect();
+        let charges = self
+            .budgets
+            .iter()
+            .filter_map(|(key, spend)| spend.rule(limits).charge(spend.rank(), key))
+            .collect();
         Some(starts::Start {
             challenge: new,
             delivery: &self.delivery,
@@ -393,7 +407,7 @@ fn last_opens_at<'a>(
     now: Timestamp,
 ) -> Result<Timestamp, diesel::result::Error> {
     budgets.into_iter().try_fold(now, |latest, (key, spend)| {
-        Ok(latest.max(spend.opens_at(budgets::find(db, key)?.as_ref(), limits, now)))
+        Ok(latest.max(spend.rule(limits).opens_at(budgets::find(db, key)?.as_ref(), now)))
     })
 }
 

@@ -352,6 +352,10 @@ impl Meddling {
     }
 }
 
+fn change_of_challenge(change: &str) -> String {
+    format!("UPDATE challenges SET {change} WHERE address = '+447400123456'")
+}
+
 /// Three people, of whom the first is at a number of their own.
 fn three() -> Vec<Person> {
     let mut people = people();
@@ -390,18 +394,25 @@ async fn what_was_spent_between_the_look_and_the_write_is_not_spent_again() {
     }
 }
 
-/// Which of three get a token, who guess right at once.
-async fn guess_right_in_step(database: &Database, meddle: impl Fn(usize)) -> Vec<bool> {
+/// Which of three get a token, who guess right at once, and come so many seconds after the test begins.
+async fn guess_right_in_step(database: &Database, after: u64, meddle: impl Fn(usize)) -> Vec<bool> {
     let app = app(database);
+    app.advance(after);
+    let tokens = guess_all_right(&app, meddle).await;
+    app.stop().await;
+    tokens
+}
+
+/// The same of three at a server.
+async fn guess_all_right(app: &TestApp, meddle: impl Fn(usize)) -> Vec<bool> {
     let people = three();
     let mut all_sent = Vec::new();
     for person in &people {
-        all_sent.push(sent(person.start(&app).await));
+        all_sent.push(sent(person.start(app).await));
     }
     let guesses =
-        people.iter().zip(&all_sent).map(|(person, sent)| person.guess(&app, sent, &person.code(&app)));
-    let verified = in_step(&app, guesses.collect(), meddle).await;
-    app.stop().await;
+        people.iter().zip(&all_sent).map(|(person, sent)| person.guess(app, sent, &person.code(app)));
+    let verified = in_step(app, guesses.collect(), meddle).await;
     verified.into_iter().map(|verified| matches!(verified, Verified::Token(_))).collect()
 }
 
@@ -411,22 +422,25 @@ async fn what_changed_before_a_right_code_is_used_up_or_its_token_noted_counts_a
         return;
     }
     let cases = [
-        (
-            1,
-            "UPDATE challenges SET consumed_at = 1, user_id = 'usr_x', lease_until = 9000000000000 WHERE address = '+447400123456'",
-        ),
-        (1, "UPDATE challenges SET ended_at = 1 WHERE address = '+447400123456'"),
-        (1, "UPDATE challenges SET expires_at = 1 WHERE address = '+447400123456'"),
-        (2, "UPDATE challenges SET lease_until = lease_until + 1 WHERE address = '+447400123456'"),
-        (2, "UPDATE challenges SET minted_at = 1 WHERE address = '+447400123456'"),
+        (1, "consumed_at = 1, user_id = 'usr_x', lease_until = 9000000000000"),
+        (1, "ended_at = 1"),
+        (1, "expires_at = 1"),
+        (2, "lease_until = lease_until + 1"),
+        (2, "minted_at = 1"),
     ];
-    for (before, sql) in cases {
+    for (before, change) in cases {
         let database = Database::fresh(Backend::Postgres);
-        let meddling = Meddling { before, sql: sql.to_owned() };
-        let tokens = guess_right_in_step(&database, meddling.with(&database)).await;
-        assert_eq!(tokens, [false, true, true], "{sql}");
-        assert_eq!(database.audited("token.minted"), 2, "{sql}");
+        let meddling = Meddling { before, sql: change_of_challenge(change) };
+        let tokens = guess_right_in_step(&database, 0, meddling.with(&database)).await;
+        assert_eq!(tokens, [false, true, true], "{change}");
+        assert_eq!(database.audited("token.minted"), 2, "{change}");
     }
+}
+
+/// Who is logged in with the number of the first.
+fn live_sessions(database: &Database) -> Vec<String> {
+    let theirs = "SELECT user_id AS t FROM sessions WHERE address = '+447400123456' AND ended_at IS NULL";
+    database.texts(theirs)
 }
 
 #[tokio::test]
@@ -440,11 +454,53 @@ async fn who_became_somebody_else_before_they_arrived_is_that_one() {
                INSERT INTO identities (realm, address, user_id, created_at, last_login_at) \
                SELECT 'local', '+447400123456', id, 1, 1767225600000 FROM made";
     let meddling = Meddling { before: 1, sql: sql.to_owned() };
-    let tokens = guess_right_in_step(&database, meddling.with(&database)).await;
+    assert_eq!(guess_right_in_step(&database, 0, meddling.with(&database)).await, [true, true, true]);
+    assert_eq!((live_sessions(&database), database.count("users")), (vec!["usr_x".to_owned()], 3));
+    // They come again, and meanwhile the number is another's.
+    let sql = "WITH made AS (INSERT INTO users (id, realm, created_at) VALUES ('usr_y', 'local', 1) RETURNING id) \
+               UPDATE identities SET user_id = made.id FROM made WHERE address = '+447400123456'";
+    let meddling = Meddling { before: 1, sql: sql.to_owned() };
+    assert_eq!(guess_right_in_step(&database, 3600, meddling.with(&database)).await, [true, true, true]);
+    assert_eq!((live_sessions(&database).concat(), database.count("users")), ("usr_xusr_y".to_owned(), 4));
+}
+
+#[tokio::test]
+async fn a_new_user_whose_chats_would_be_anothers_is_known_by_their_own_id() {
+    if !postgres::is_here() {
+        return;
+    }
+    let database = Database::fresh(Backend::Postgres);
+    // Somebody had the number before, and is known by it still.
+    let sql = "WITH made AS (INSERT INTO users (id, realm, created_at) VALUES ('usr_x', 'local', 1) RETURNING id) \
+               INSERT INTO identities (realm, address, user_id, upstream_id, created_at, last_login_at) \
+               SELECT 'local', '+447400999999', id, '+447400123456', 1, 1767225600000 FROM made";
+    let meddling = Meddling { before: 1, sql: sql.to_owned() };
+    let app = app(&database);
+    app.upstream.goes_by_address();
+    let tokens = guess_all_right(&app, meddling.with(&database)).await;
+    app.stop().await;
     assert_eq!(tokens, [true, true, true]);
-    assert_eq!(database.count("users"), 3);
-    let whose = "SELECT user_id AS t FROM sessions WHERE address = '+447400123456'";
-    assert_eq!(database.texts(whose), ["usr_x"]);
+    let known = "SELECT COALESCE(upstream_id, '-') AS t FROM identities WHERE address = '+447400123456' \
+                 AND upstream_id = user_id";
+    assert_eq!(database.texts(known).len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_was_born_before_a_token_is_noted_is_replaced_as_ever() {
+    if !postgres::is_here() {
+        return;
+    }
+    let database = Database::fresh(Backend::Postgres);
+    let sql = "INSERT INTO sessions (id, user_id, realm, app_id, dialect, address, challenge_id, network, created_at, \
+               last_used_at, expires_at) SELECT 'ses_x', user_id, realm, app_id, dialect, address, 'ch_x', '', 1, 1, \
+               9000000000000 FROM challenges WHERE address = '+447400123456'";
+    let meddling = Meddling { before: 2, sql: sql.to_owned() };
+    assert_eq!(guess_right_in_step(&database, 0, meddling.with(&database)).await, [true, true, true]);
+    assert_eq!(live_sessions(&database).len(), 1);
+    assert_eq!(
+        database.number("SELECT count(*) AS n FROM sessions WHERE id = 'ses_x' AND ended_at IS NOT NULL"),
+        1
+    );
 }
 
 /// Changes this, and keeps it to itself until somebody waits for it.
@@ -466,13 +522,12 @@ async fn a_guess_is_counted_only_where_its_challenge_is_as_it_was_read_a4_b1() {
     if !postgres::is_here() {
         return;
     }
-    let challenge = |change: &str| format!("UPDATE challenges SET {change} WHERE address = '+447400123456'");
     let changes = [
-        challenge("version = version + 1, slots = ''"),
-        challenge("ended_at = 1"),
-        challenge("consumed_at = 1, user_id = 'usr_x', lease_until = 9000000000000"),
-        challenge("expires_at = 1"),
-        challenge("guesses = 5"),
+        change_of_challenge("version = version + 1, slots = ''"),
+        change_of_challenge("ended_at = 1"),
+        change_of_challenge("consumed_at = 1, user_id = 'usr_x', lease_until = 9000000000000"),
+        change_of_challenge("expires_at = 1"),
+        change_of_challenge("guesses = 5"),
         "UPDATE guards SET next_guess_at = 9000000000000 WHERE address = '+447400123456'".to_owned(),
     ];
     for sql in changes {
@@ -485,7 +540,7 @@ async fn a_guess_is_counted_only_where_its_challenge_is_as_it_was_read_a4_b1() {
                 meddle_under_a_lock(&database, &sql);
             }
         };
-        assert_eq!(guess_right_in_step(&database, meddle).await, [false, true, true], "{sql}");
+        assert_eq!(guess_right_in_step(&database, 0, meddle).await, [false, true, true], "{sql}");
         assert_eq!(database.audited("guess.counted"), 2, "{sql}");
     }
 }

@@ -66,7 +66,8 @@ SELECT seen.* FROM (SELECT id, provider, provider_id FROM deliveries WHERE id = 
 AND (SELECT count(*) FROM led) + (SELECT count(*) FROM noted) = cardinality($1) \
 AND (SELECT count(*) FROM consumed) = cardinality($1) AND (SELECT count(*) FROM recorded) = cardinality($1) \
 AND NOT EXISTS (SELECT FROM accepted JOIN identities ON identities.upstream_id IS NOT NULL \
-AND identities.realm = ANY($2) AND identities.upstream_id = ANY($5) AND identities.realm = accepted.realm AND identities.upstream_id = accepted.spelled WHERE accepted.is_new)\
+AND identities.realm = ANY($2) AND identities.upstream_id = ANY($5) AND identities.realm = accepted.realm \
+AND identities.upstream_id = accepted.spelled WHERE accepted.is_new)\
 )::latchkey_found";
 
 #[derive(QueryableByName)]

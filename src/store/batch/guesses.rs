@@ -31,8 +31,9 @@ const COUNT: [&str; 2] = [
 WITH counted AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) \
 AS counted (id, version, app_id, realm, address, comparisons, network)), \
 guessed AS (UPDATE challenges SET guesses = challenges.guesses + 1 FROM counted \
-WHERE challenges.id = ANY($1) AND challenges.id = counted.id AND challenges.version = counted.version AND challenges.ended_at IS NULL \
-AND challenges.consumed_at IS NULL AND challenges.expires_at - $8 > 0 AND challenges.guesses < $9 RETURNING 1), \
+WHERE challenges.id = ANY($1) AND challenges.id = counted.id AND challenges.version = counted.version \
+AND challenges.ended_at IS NULL AND challenges.consumed_at IS NULL AND challenges.expires_at - $8 > 0 \
+AND challenges.guesses < $9 RETURNING 1), \
 guarded AS (INSERT INTO guards (realm, address, failures, comparisons, next_guess_at, updated_at) \
 SELECT realm, address, 1, comparisons, $8, $8 FROM counted ORDER BY realm, address \
 ON CONFLICT (realm, address) DO UPDATE SET failures = guards.failures + 1, \

@@ -40,7 +40,8 @@ created_at, last_used_at, expires_at, family, refresh_hash, chat_token_hash) \
 SELECT session, user_id, realm, app_id, dialect, address, challenge, channel, label, network, created_at, created_at, \
 expires_at, family, refresh_hash, chat_token_hash FROM minted RETURNING 1) \
 SELECT 1 WHERE ((SELECT count(*) FROM spent) = cardinality($1) \
-AND NOT EXISTS (SELECT FROM minted JOIN sessions ON sessions.user_id = ANY($4) AND sessions.user_id = minted.user_id AND sessions.ended_at IS NULL) \
+AND NOT EXISTS (SELECT FROM minted JOIN sessions ON sessions.user_id = ANY($4) \
+AND sessions.user_id = minted.user_id AND sessions.ended_at IS NULL) \
 AND (SELECT count(*) FROM recorded) = 2 * cardinality($1) AND (SELECT count(*) FROM born) = cardinality($1)\
 )::latchkey_found";
 
