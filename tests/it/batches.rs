@@ -544,3 +544,19 @@ async fn a_guess_is_counted_only_where_its_challenge_is_as_it_was_read_a4_b1() {
         assert_eq!(database.audited("guess.counted"), 2, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn a_brake_that_changes_while_a_right_code_is_used_up_comes_off_with_the_others() {
+    if !postgres::is_here() {
+        return;
+    }
+    let database = Database::fresh(Backend::Postgres);
+    let meddle = |step| {
+        if step == 1 {
+            let sql = "UPDATE guards SET failures = failures + 1 WHERE address = '+447400123456'";
+            meddle_under_a_lock(&database, sql);
+        }
+    };
+    assert_eq!(guess_right_in_step(&database, 0, meddle).await, [true, true, true]);
+    assert_eq!(database.count("guards"), 0);
+}

@@ -38,6 +38,7 @@ pub struct Acceptance<'a> {
     pub credits: Vec<(String, Rate)>,
 }
 
+/// A guard that changes meanwhile may be in another place: then it is not for a batch.
 const ACCEPT: &str = "\
 WITH accepted AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
 AS accepted (challenge, realm, app_id, address, spelled, user_id, is_new, code, channel, grant_hash, grant_expires_at, \
@@ -56,15 +57,16 @@ FROM accepted WHERE challenges.id = ANY($1) AND challenges.id = accepted.challen
 AND challenges.ended_at IS NULL AND challenges.expires_at - $16 > 0 RETURNING 1), \
 recorded AS (INSERT INTO audit (at, event, realm, app_id, address, challenge_id, user_id, detail) \
 SELECT $16, $17, realm, app_id, address, challenge, user_id, message FROM accepted RETURNING 1), \
-opened AS (DELETE FROM guards USING accepted CROSS JOIN LATERAL (\
-SELECT ctid FROM guards WHERE realm = accepted.realm AND address = accepted.address OFFSET 0) AS shut \
-WHERE guards.ctid = shut.ctid), \
+shut AS (SELECT guard.place FROM accepted CROSS JOIN LATERAL (\
+SELECT ctid AS place FROM guards WHERE realm = accepted.realm AND address = accepted.address OFFSET 0) AS guard), \
+opened AS (DELETE FROM guards USING shut WHERE guards.ctid = shut.place RETURNING 1), \
 credited AS (UPDATE budgets SET arrival = budgets.arrival - credits.step FROM credits \
 WHERE budgets.key = ANY($14) AND budgets.key = credits.key AND budgets.arrival > $16) \
 SELECT seen.* FROM (SELECT id, provider, provider_id FROM deliveries WHERE id = ANY($13)) AS seen WHERE (\
 (SELECT count(*) FROM made) = (SELECT count(*) FROM accepted WHERE is_new) \
 AND (SELECT count(*) FROM led) + (SELECT count(*) FROM noted) = cardinality($1) \
 AND (SELECT count(*) FROM consumed) = cardinality($1) AND (SELECT count(*) FROM recorded) = cardinality($1) \
+AND (SELECT count(*) FROM opened) = (SELECT count(*) FROM shut) \
 AND NOT EXISTS (SELECT FROM accepted JOIN identities ON identities.upstream_id IS NOT NULL \
 AND identities.realm = ANY($2) AND identities.upstream_id = ANY($5) AND identities.realm = accepted.realm \
 AND identities.upstream_id = accepted.spelled WHERE accepted.is_new)\
