@@ -1,9 +1,10 @@
 //! What PostgreSQL does for many in one statement: there the statement costs, not the row.
 //!
 //! Guarantees: all that wait while every connection is busy are done together, and what comes while one is free is done
-//! alone, at once. A batch is all or nothing; where it comes to nothing, each of it is done by itself, so that every
-//! caller hears what is true of its own. A batch is done in the order of its subjects, so that two of them never wait
-//! for each other in a circle.
+//! alone, at once. A batch is all or nothing; where it comes to nothing, its halves are tried, and theirs, down to single
+//! ones over whichever connection is free, so that every caller hears what is true of its own and no one's trouble is
+//! the others'. Batches of a kind are done in the order of their subjects, and so seldom wait for each other in a circle;
+//! where they do, the database breaks it.
 
 pub mod acceptances;
 pub mod guesses;
@@ -15,10 +16,10 @@ pub mod starts;
 
 use diesel::pg::PgConnection;
 
-use super::gathering::{Gathered, Gathering};
-use super::pool::{Waiting, at_once, caught};
+use super::gathering::Gathering;
+use super::pool::{Waiting, at_once, caught, over};
 use super::steps::Missed;
-use super::{Abort, AnyConnection, StoreError, is_retryable};
+use super::{Abort, AnyConnection, is_retryable};
 use crate::telemetry::chain;
 
 /// A write, or a look, that can be done together with others of its kind.
@@ -37,8 +38,8 @@ pub trait Batched: Send + Sync + 'static {
     /// Its refusal, or the database's.
     fn alone(&self, db: &mut AnyConnection) -> Result<Self::Done, Abort<Self::Refusal>>;
 
-    /// Does many as [`Batched::alone`] does each, or none; what they came to, in their order. None: it was left out,
-    /// because it is not plain.
+    /// Does many as [`Batched::alone`] does each, all of them when the last one came, or none; what they came to, in
+    /// their order. None: it was left out, because it is not plain.
     ///
     /// # Errors
     /// [`Missed`], where one of them would miss; or the database's.
@@ -69,36 +70,62 @@ pub struct Member<W: Batched> {
     pub(super) waiting: Waiting<Result<W::Done, W::Refusal>>,
 }
 
-/// Behind so many failures of single ones a connection is not tried any more.
-const FAILURES: usize = 2;
+/// What of a batch is yet to be done, in parts of which each is a batch.
+type Left<W> = Vec<Vec<Member<W>>>;
 
-/// Does all that wait by now. The connection, where it may be used again.
+/// Does these together; where that comes to nothing, each half is to be tried. With the connection, where it may be used
+/// again.
 pub(super) fn work_off<W: Batched>(
-    gathered: Gathered<Member<W>>,
+    mut members: Vec<Member<W>>,
     mut db: AnyConnection,
-) -> Option<AnyConnection> {
-    let mut members = gathered.into_items();
-    members.retain(|member| member.waiting.begin());
-    let (firsts, others) = by_subject(members);
-    // What is not there was not done.
-    let made = do_together(&firsts, &mut db).into_iter();
-    let made = made.chain(std::iter::repeat_with(|| None));
-    let mut failures = 0;
-    for (Member { work, waiting }, done) in firsts.into_iter().chain(others).zip(made) {
-        let done = match done {
-            Some(done) => Ok(Ok(done)),
-            None if failures == FAILURES => Err(StoreError::Overloaded),
-            None => waiting.within(|| caught(|| at_once(&mut db, &|db| work.alone(db)))),
+) -> (Left<W>, Option<AnyConnection>) {
+    members.retain(|member| !member.waiting.is_given_up());
+    let (mut firsts, others) = by_subject(members);
+    let mut left: Left<W> = others.into_iter().map(|member| vec![member]).collect();
+    firsts.retain(|member| member.waiting.begin());
+    if firsts.len() < 2 {
+        let kept = match firsts.pop() {
+            Some(only) => do_alone(only, db),
+            None => Some(db),
         };
-        failures = match &done {
-            Ok(_) => failures,
-            // Nobody knows what it left behind.
-            Err(StoreError::Panicked) => FAILURES,
-            Err(_) => FAILURES.min(failures + 1),
-        };
-        waiting.answer(done);
+        return (left, kept);
     }
-    (failures == 0).then_some(db)
+    let many: Vec<&W> = firsts.iter().map(|member| &member.work).collect();
+    let done = match &mut db {
+        AnyConnection::Postgres(db) => caught(|| Ok(W::together(db, &many))),
+        AnyConnection::Sqlite(_) => Ok(Err(Abort::Refused(Missed))),
+    };
+    let is_sound = match &done {
+        Ok(Ok(_) | Err(Abort::Refused(Missed))) => true,
+        Ok(Err(Abort::Failed(error))) => {
+            tracing::warn!(error = chain(error), "a batch failed: its parts are tried by themselves");
+            is_retryable(error)
+        }
+        Err(_panicked) => false,
+    };
+    if let Ok(Ok(made)) = done {
+        for (member, made) in firsts.into_iter().zip(made) {
+            match made {
+                Some(done) => member.waiting.answer(Ok(Ok(done))),
+                None => left.push(vec![put_off(member)]),
+            }
+        }
+    } else {
+        let second = firsts.split_off(firsts.len() / 2);
+        left.extend([firsts, second].map(|half| half.into_iter().map(put_off).collect()));
+    }
+    (left, is_sound.then_some(db))
+}
+
+fn put_off<W: Batched>(member: Member<W>) -> Member<W> {
+    member.waiting.put_off();
+    member
+}
+
+fn do_alone<W: Batched>(Member { work, waiting }: Member<W>, db: AnyConnection) -> Option<AnyConnection> {
+    let (done, kept) = over(db, |db| waiting.within(|| at_once(db, &|db| work.alone(db))));
+    waiting.answer(done);
+    kept
 }
 
 /// One of each subject, in the order of these; and the others.
@@ -110,21 +137,4 @@ fn by_subject<W: Batched>(mut members: Vec<Member<W>>) -> (Vec<Member<W>>, Vec<M
         if is_another { others.push(member) } else { firsts.push(member) }
     }
     (firsts, others)
-}
-
-/// What each of them came to, where they could be made together.
-fn do_together<W: Batched>(members: &[Member<W>], db: &mut AnyConnection) -> Vec<Option<W::Done>> {
-    let AnyConnection::Postgres(db) = db else { return Vec::new() };
-    if members.len() < 2 {
-        return Vec::new();
-    }
-    let many: Vec<&W> = members.iter().map(|member| &member.work).collect();
-    match caught(|| Ok(W::together(db, &many))) {
-        Ok(Ok(made)) => made,
-        Ok(Err(Abort::Failed(error))) if !is_retryable(&error) => {
-            tracing::warn!(error = chain(&error), "a batch failed: each of it is made by itself");
-            Vec::new()
-        }
-        Ok(Err(Abort::Refused(Missed) | Abort::Failed(_))) | Err(_) => Vec::new(),
-    }
 }

@@ -57,9 +57,9 @@ pub(super) enum Access {
     Write,
 }
 
-/// All that we ask often is found by an index. Of a table that is small, or that nothing is known of yet, PostgreSQL
-/// would rather read all, and go on to do so where a statement is prepared. Where it must after all, that is no reason
-/// to compile.
+/// What logins ask is found by an index. Of a table that is small, or that nothing is known of yet, PostgreSQL would
+/// rather read all, and go on to do so where a statement is prepared. What others ask may take longer for it, and is no
+/// reason to compile.
 const BY_INDEX: &str =
     "SET enable_seqscan=off; SET enable_hashjoin=off; SET enable_mergejoin=off; SET jit=off;";
 

@@ -2,30 +2,28 @@
 //!
 //! Guarantees: waiting in line is asynchronous, bounded in number and in time; whoever gave up waiting is not served any
 //! more, and what nobody waits for is done however long that takes. A connection that failed unexpectedly is never used
-//! again. While the server cannot be reached nothing is taken out of the line.
+//! again. While the server cannot be reached only those who gave up are taken out of the line.
 
-use std::collections::VecDeque;
+mod line;
+mod seat;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::ConnectionError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::batch::{self, Batch, Batched, Member};
+use self::line::{Line, Next, Task, Waiters};
+use self::seat::Ticket;
+pub(super) use self::seat::Waiting;
+use super::batch::{Batch, Batched, Member};
 use super::{Abort, AnyConnection, StoreError, is_retryable};
 use crate::config::Database;
 use crate::telemetry::chain;
 
 /// Tries of one write that PostgreSQL rolled back for another's sake.
 const TRIES: usize = 4;
-
-/// Between two tries of one thread to connect.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// A connection that nobody needed for so long is closed: what lies between us and the server may have forgotten it.
-const IDLE: Duration = Duration::from_mins(10);
 
 type Connect = dyn Fn() -> Result<AnyConnection, ConnectionError> + Send + Sync;
 
@@ -35,170 +33,6 @@ pub(super) struct Pool {
     queue: Arc<Semaphore>,
     queue_size: u32,
     deadline: Duration,
-}
-
-/// What waits for a connection.
-#[derive(Default)]
-struct Line {
-    state: Mutex<State>,
-    /// Wakes a thread that has a connection, and nothing to do.
-    ready: Condvar,
-    /// Wakes one that has none.
-    spare: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Task>,
-    /// Threads that have a connection, and nothing to do.
-    idle: usize,
-    /// What the last try to connect met, unless that succeeded.
-    unreachable: Option<String>,
-    is_closed: bool,
-}
-
-/// Work for whichever thread takes it.
-struct Task {
-    /// None: nobody waits for it, or many do.
-    seat: Option<Arc<Seat>>,
-    /// Gives the connection back where it may be used again.
-    run: Box<dyn FnOnce(AnyConnection) -> Option<AnyConnection> + Send>,
-}
-
-/// What somebody who waits shares with whoever works for them.
-struct Seat {
-    /// Set when the work is begun, or given up.
-    is_decided: AtomicBool,
-    place: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
-/// Somebody who waits, as the thread that works for them sees it.
-pub(super) struct Waiting<T> {
-    seat: Arc<Seat>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-    span: tracing::Span,
-}
-
-/// The same, as they see it.
-struct Ticket<T> {
-    seat: Arc<Seat>,
-    answer: oneshot::Receiver<Result<T, StoreError>>,
-}
-
-/// What a thread is to do.
-enum Next {
-    Task(Task),
-    /// Nothing, for long.
-    Idle,
-    Closed,
-}
-
-impl Line {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, task: Task) {
-        let mut state = self.state();
-        if !state.is_closed {
-            state.waiting.push_back(task);
-            // Nobody who has yet to connect is woken for what a connection is there for: that may take long, or fail.
-            if state.waiting.len() <= state.idle { self.ready.notify_one() } else { self.spare.notify_one() }
-        }
-    }
-
-    /// Waits until something waits. False: it is closed.
-    fn has_any(&self) -> bool {
-        let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
-        let state = self.spare.wait_while(self.state(), is_empty).unwrap_or_else(PoisonError::into_inner);
-        !state.is_closed
-    }
-
-    fn next(&self) -> Next {
-        let is_empty = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
-        let mut state = self.state();
-        state.idle += 1;
-        let waited = self.ready.wait_timeout_while(state, IDLE, is_empty);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.idle -= 1;
-        match state.waiting.pop_front() {
-            _ if state.is_closed => Next::Closed,
-            Some(task) => Next::Task(task),
-            None => Next::Idle,
-        }
-    }
-
-    fn reached(&self) {
-        let mut state = self.state();
-        if state.unreachable.take().is_some() {
-            tracing::info!("the database can be reached again");
-        }
-        if state.waiting.len() > 1 {
-            self.spare.notify_one();
-        }
-    }
-
-    /// Notes why, and lets some time pass. Whoever gave up meanwhile makes room.
-    fn missed(&self, why: &str) {
-        let mut state = self.state();
-        if state.unreachable.replace(why.to_owned()).is_none() {
-            tracing::error!(error = why, "cannot connect to the database");
-        }
-        let is_open = |state: &mut State| !state.is_closed;
-        let waited = self.spare.wait_timeout_while(state, PAUSE, is_open);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.waiting.retain(|task| !task.is_given_up());
-    }
-
-    /// Why somebody waited in vain.
-    fn why_late(&self) -> StoreError {
-        self.state().unreachable.clone().map_or(StoreError::Overloaded, StoreError::Connect)
-    }
-
-    fn close(&self) {
-        let mut state = self.state();
-        state.is_closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        self.ready.notify_all();
-        self.spare.notify_all();
-        // Not under the lock: whoever waits for it is woken.
-        drop(waiting);
-    }
-}
-
-impl Task {
-    fn is_given_up(&self) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.is_decided.load(Ordering::Relaxed))
-    }
-}
-
-impl Seat {
-    /// True for the first who asks: either the work is begun or it is given up, never both.
-    fn decide(&self) -> bool {
-        !self.is_decided.swap(true, Ordering::Relaxed)
-    }
-
-    fn leave(&self) {
-        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-impl<T> Waiting<T> {
-    /// False: nobody waits any more.
-    pub(super) fn begin(&self) -> bool {
-        !self.reply.is_closed() && self.seat.decide()
-    }
-
-    /// Does it as a part of what they do.
-    pub(super) fn within<U>(&self, work: impl FnOnce() -> U) -> U {
-        self.span.in_scope(work)
-    }
-
-    pub(super) fn answer(self, done: Result<T, StoreError>) {
-        self.seat.leave();
-        let _ = self.reply.send(done);
-    }
 }
 
 /// A thread's life: it connects when there is something to do, and does that.
@@ -228,7 +62,7 @@ fn work_off(line: &Line, connect: &Connect) {
 }
 
 /// Does it over a connection, which is given back where nothing failed.
-fn over<T>(
+pub(super) fn over<T>(
     mut db: AnyConnection,
     work: impl FnOnce(&mut AnyConnection) -> Result<T, StoreError>,
 ) -> (Result<T, StoreError>, Option<AnyConnection>) {
@@ -301,10 +135,9 @@ impl Pool {
         batch: &Batch<W>,
         work: W,
     ) -> Result<Result<W::Done, W::Refusal>, StoreError> {
-        let (waiting, ticket) = self.queue_up()?;
-        if let Some(members) = batch.add(Member { work, waiting }) {
-            let run = move |db| batch::work_off(members, db);
-            self.line.push(Task { seat: None, run: Box::new(run) });
+        let (waiting, ticket) = seat::take(self.place()?);
+        if let Some(gathered) = batch.add(Member { work, waiting }) {
+            self.line.push_batch(gathered);
         }
         self.answer(ticket).await
     }
@@ -351,7 +184,7 @@ impl Pool {
             drop(place);
             kept
         };
-        self.line.push(Task { seat: None, run: Box::new(run) });
+        self.line.push(Task { waiters: Waiters::Nobody, run: Box::new(run) });
     }
 
     /// Waits for everything that was handed over; nothing more is taken.
@@ -365,8 +198,8 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (waiting, ticket) = self.queue_up()?;
-        let seat = Some(Arc::clone(&ticket.seat));
+        let (waiting, ticket) = seat::take(self.place()?);
+        let waiters = Waiters::These(vec![Arc::clone(&ticket.seat)]);
         let run = move |db: AnyConnection| {
             if !waiting.begin() {
                 return Some(db);
@@ -375,28 +208,22 @@ impl Pool {
             waiting.answer(done);
             kept
         };
-        self.line.push(Task { seat, run: Box::new(run) });
+        self.line.push(Task { waiters, run: Box::new(run) });
         self.answer(ticket).await
     }
 
-    fn queue_up<T>(&self) -> Result<(Waiting<T>, Ticket<T>), StoreError> {
-        let place = Mutex::new(Some(self.place()?));
-        let seat = Arc::new(Seat { is_decided: AtomicBool::new(false), place });
-        let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { seat: Arc::clone(&seat), reply, span: tracing::Span::current() };
-        Ok((waiting, Ticket { seat, answer }))
-    }
-
     async fn answer<T>(&self, Ticket { seat, mut answer }: Ticket<T>) -> Result<T, StoreError> {
-        let done = match tokio::time::timeout(self.deadline, &mut answer).await {
-            Ok(done) => done,
-            Err(_elapsed) if seat.decide() => {
-                seat.leave();
-                return Err(self.line.why_late());
+        loop {
+            match tokio::time::timeout(self.deadline, &mut answer).await {
+                Ok(done) => return done.unwrap_or(Err(StoreError::Closed)),
+                Err(_elapsed) if seat.decide() => {
+                    seat.leave();
+                    return Err(self.line.why_late());
+                }
+                // It is being done, or was a moment ago.
+                Err(_elapsed) => {}
             }
-            Err(_elapsed) => answer.await,
-        };
-        done.unwrap_or(Err(StoreError::Closed))
+        }
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {

@@ -92,9 +92,10 @@ pub fn make(
     accepted: &[Acceptance<'_>],
     now: Timestamp,
 ) -> Result<Vec<Option<Taker>>, Abort<Missed>> {
-    let mut credits: BTreeMap<&str, i64> = BTreeMap::new();
-    for (key, rate) in accepted.iter().flat_map(|one| &one.credits) {
-        let credit = credits.entry(key).or_default();
+    // In the order of the starts that spend of them: networks, then sites.
+    let mut credits: BTreeMap<(usize, &str), i64> = BTreeMap::new();
+    for (rank, (key, rate)) in accepted.iter().flat_map(|one| one.credits.iter().enumerate()) {
+        let credit = credits.entry((rank, key)).or_default();
         *credit = credit.saturating_add(rate.interval_ms());
     }
     let credits: Vec<_> = credits.into_iter().collect();
@@ -117,7 +118,7 @@ pub fn make(
         .bind::<Array<BigInt>, _>(time(|consumption| consumption.grant_expires_at))
         .bind::<Array<BigInt>, _>(time(|consumption| consumption.lease_until))
         .bind::<Array<Text>, _>(text(|one| one.message.as_str()))
-        .bind::<Array<Text>, _>(column(&credits, |(key, _)| *key))
+        .bind::<Array<Text>, _>(column(&credits, |((_, key), _)| *key))
         .bind::<Array<BigInt>, _>(column(&credits, |(_, step)| *step))
         .bind::<BigInt, _>(now.as_millis())
         .bind::<Text, _>(Event::CodeConsumed.as_str());

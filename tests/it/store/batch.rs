@@ -11,6 +11,7 @@ use latchkey::store::batch::{Batch, Batched};
 use latchkey::store::steps::Missed;
 use latchkey::store::{Abort, AnyConnection, Store, StoreError};
 
+use super::pool::kill_all_connections;
 use super::{Held, PATIENCE, add, handed_over, notes, open_with, run, settings};
 use crate::harness::{Backend, Database, on_both, postgres};
 
@@ -33,6 +34,8 @@ struct Note {
     n: i64,
     subject: &'static str,
     kind: Kind,
+    /// As long as it is kept.
+    _token: Arc<()>,
 }
 
 /// How it was written.
@@ -85,6 +88,7 @@ struct Room {
     database: Database,
     store: Arc<Store>,
     batch: Batch<Note>,
+    token: Arc<()>,
 }
 
 impl Room {
@@ -96,7 +100,7 @@ impl Room {
         let database = postgres::is_here().then(|| Database::fresh(Backend::Postgres))?;
         let single = config::Database { connections: 1, queue, deadline, ..settings(&database) };
         let store = Arc::new(open_with(&database, &single));
-        Some(Self { database, store, batch: Batch::default() })
+        Some(Self { database, store, batch: Batch::default(), token: Arc::default() })
     }
 
     async fn write(
@@ -105,7 +109,7 @@ impl Room {
         subject: &'static str,
         kind: Kind,
     ) -> Result<Result<Made, Missed>, StoreError> {
-        let note = Note { n, subject, kind };
+        let note = Note { n, subject, kind, _token: Arc::clone(&self.token) };
         self.store.write_batched(&self.batch, note).await
     }
 
@@ -153,7 +157,7 @@ on_both! {
         let kinds = [Kind::Plain, Kind::Missing, Kind::Plain];
         let write = |(n, kind)| {
             let subject = ["a", "b", "c"][usize::try_from(n).expect("small")];
-            store.write_batched(&batch, Note { n, subject, kind })
+            store.write_batched(&batch, Note { n, subject, kind, _token: Arc::default() })
         };
         let made = join_all((0..).zip(kinds).map(write)).await;
         let missed: Vec<bool> =
@@ -215,19 +219,35 @@ async fn the_failure_of_one_is_its_own() {
 }
 
 #[tokio::test]
-async fn behind_two_failures_nothing_more_is_tried_over_that_connection() {
+async fn the_half_of_a_batch_that_has_no_trouble_is_written_in_one_statement() {
     let Some(room) = Room::new() else { return };
-    let made = room.write_all([Kind::Failing, Kind::Plain, Kind::Failing, Kind::Plain]).await;
-    let [
-        Err(StoreError::Database { .. }),
-        Ok(Ok(Made::Alone)),
-        Err(StoreError::Database { .. }),
-        Err(StoreError::Overloaded),
-    ] = &made[..]
+    let trouble = [Kind::Missing, Kind::Plain, Kind::Failing, Kind::Plain, Kind::Plain, Kind::Plain];
+    let made = room.write_all(trouble).await;
+    let [Ok(Err(Missed)), Ok(Ok(Made::Alone)), Err(StoreError::Database { .. }), rest @ ..] = &made[..]
     else {
         panic!("{made:?}")
     };
-    assert_eq!(notes(&room.database), ["2"]);
+    assert!(rest.iter().all(|made| matches!(made, Ok(Ok(Made::Together)))), "{made:?}");
+    assert_eq!((notes(&room.database).len(), room.transactions()), (4, 2));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_those_who_gave_up_while_there_is_no_connection() {
+    let Some(room) = Room::with(Duration::from_millis(300), 2048) else { return };
+    assert!(matches!(room.write(1, "a", Kind::Plain).await, Ok(Ok(Made::Alone))));
+    let name = room.database.texts("SELECT current_database()::text AS t").concat();
+    kill_all_connections(&room.database);
+    let alter = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+    sql_query(alter).execute(&mut postgres::admin()).expect("an owner may");
+    // One finds out that the connection is lost.
+    assert!(room.write(2, "b", Kind::Plain).await.is_err());
+    let late = [handed_over(room.write(3, "c", Kind::Plain)), handed_over(room.write(4, "d", Kind::Plain))];
+    for late in late {
+        assert!(matches!(late.await, Err(StoreError::Connect(_))));
+    }
+    while Arc::strong_count(&room.token) > 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

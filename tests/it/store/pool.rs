@@ -112,7 +112,7 @@ async fn more_jobs_than_may_wait_are_refused_at_once() {
 }
 
 /// Ends every other session of the database.
-fn kill_all_connections(database: &Database) {
+pub fn kill_all_connections(database: &Database) {
     database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
