@@ -1,8 +1,7 @@
 //! Who waits for a connection, as they see it and as the thread that works for them does.
 //!
-//! Guarantees: their work is either begun or given up, never both, and what came to nothing with others may be given up
-//! until it is begun again. Their place in the queue is free once they are
-//! answered or gave up.
+//! Guarantees: their work is either begun or given up, never both; what came to nothing with others may be given up until
+//! it is begun again. Their place in the queue is free once they are answered or gave up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
