@@ -1,4 +1,4 @@
-//! What starts look at: [`challenges::find_beside`](crate::store::challenges::find_beside).
+//! What starts look at: [`challenges::find_beside`].
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
