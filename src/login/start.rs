@@ -165,6 +165,7 @@ const TIME_TO_TYPE: Duration = Duration::from_secs(10);
 
 /// A look before the write.
 pub(super) struct Looking {
+    /// In the mesibo dialect, where a challenge may be there.
     key: Option<Key>,
     realm: String,
     address: String,
@@ -205,12 +206,15 @@ impl Looking {
     /// What it looks at, where no challenge is known.
     fn row(&self) -> Option<Look<'_>> {
         let app_id = match &self.key {
-            _ if self.known.is_some() => return None,
             Some(Key::Mesibo { app_id, .. }) => Some(app_id.as_str()),
-            Some(Key::V1 { .. }) => return None,
-            None => None,
+            Some(Key::V1 { .. }) | None => None,
         };
-        Some(Look { app_id, realm: &self.realm, address: &self.address, budget: &self.budget })
+        self.known.is_none().then_some(Look {
+            app_id,
+            realm: &self.realm,
+            address: &self.address,
+            budget: &self.budget,
+        })
     }
 }
 

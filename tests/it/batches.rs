@@ -20,7 +20,7 @@ use latchkey::store::challenges::Key;
 use latchkey::store::{Abort, AnyConnection, Store};
 use tokio::sync::Notify;
 
-use crate::harness::app::APP;
+use crate::harness::app::{APP, Builder};
 use crate::harness::{Backend, Database, TestApp, postgres};
 
 type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -100,13 +100,16 @@ fn people() -> Vec<Person> {
     ]
 }
 
-fn app(database: &Database) -> TestApp {
+fn builder(database: &Database) -> Builder<'_> {
     TestApp::builder(database)
         .set("database.connections", 1)
         .set("providers.console.kind", "console")
         .set("prices.console.default", 0.02)
         .set("limits.spend_per_day", 100)
-        .start()
+}
+
+fn app(database: &Database) -> TestApp {
+    builder(database).start()
 }
 
 impl Person {

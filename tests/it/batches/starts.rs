@@ -3,7 +3,7 @@
 use latchkey::domain::challenge::Dialect;
 use latchkey::login::Started;
 
-use super::{Person, app, database, in_step, meddling, person, statements, three};
+use super::{Person, app, builder, database, in_step, meddling, person, statements, three};
 use crate::harness::TestApp;
 
 /// What people get who started at once.
@@ -15,20 +15,28 @@ async fn start_in_step(app: &TestApp, people: &[Person], meddle: impl Fn(usize))
 
 #[tokio::test]
 async fn a_budget_that_several_share_lets_through_as_many_as_one_by_one_e1() {
-    let Some(database) = database() else { return };
-    let app = TestApp::builder(&database)
-        .set("database.connections", 1)
-        .set("limits.per_ip_unverified", "3/1h")
-        .start();
-    let people: Vec<_> =
-        (0..7).map(|n| person(Dialect::Mesibo, &format!("+1800555123{n}"), "203.0.113.7")).collect();
-    let (first, others) = people.split_at(2);
-    assert_eq!(start_in_step(&app, first, |_| ()).await, [true, true]);
-    assert_eq!(statements(&database, "code.sent"), 1, "both fit");
-    let sent = start_in_step(&app, others, |_| ()).await;
-    assert_eq!(sent.into_iter().filter(|is_sent| *is_sent).count(), 1, "one more fits");
-    assert_eq!(app.outbox.count(), 3);
-    app.stop().await;
+    let three_an_hour = || toml::Value::from("3/1h");
+    let limits = [
+        ("per_ip_unverified", three_an_hour()),
+        ("per_ip", three_an_hour()),
+        ("per_country", three_an_hour()),
+        ("per_app", three_an_hour()),
+        ("overall", three_an_hour()),
+        ("spend_per_day", 0.06.into()),
+    ];
+    for (limit, value) in limits {
+        let Some(database) = database() else { return };
+        let app = builder(&database).set(&format!("limits.{limit}"), value).start();
+        let people: Vec<_> =
+            (0..7).map(|n| person(Dialect::Mesibo, &format!("+1800555123{n}"), "203.0.113.7")).collect();
+        let (first, others) = people.split_at(2);
+        assert_eq!(start_in_step(&app, first, |_| ()).await, [true, true], "{limit}");
+        assert_eq!(statements(&database, "code.sent"), 1, "{limit}: both fit");
+        let sent = start_in_step(&app, others, |_| ()).await;
+        assert_eq!(sent.into_iter().filter(|is_sent| *is_sent).count(), 1, "{limit}: one more fits");
+        assert_eq!(app.outbox.count(), 3, "{limit}");
+        app.stop().await;
+    }
 }
 
 #[tokio::test]
